@@ -1,0 +1,26 @@
+"""softplace: where does softmax belong in a neural network? Measure it on your data.
+
+Importing this package does not import torch: attributes are loaded when they are first used (PEP 562).
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_LAZY: dict[str, str] = {}
+_PACKAGES = ("maps",)
+
+__all__ = ["__version__", "maps"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"softplace.{name}")
+    raise AttributeError(f"module 'softplace' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
