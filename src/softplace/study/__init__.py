@@ -1,0 +1,1 @@
+"""The study: plan, fleet, store, statistics, verdict, page."""

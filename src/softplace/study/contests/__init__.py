@@ -1,0 +1,1 @@
+"""Contests: one file per place says what to train, on what, and what to measure."""

@@ -1,0 +1,115 @@
+"""What a page is made of: plain records of numbers and words, in the order in which a reader meets them.
+
+A contest returns these; `page.py` writes them; the browser draws `Figure.rows` and computes nothing but layout.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Cell = str | float | int | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis of a figure: the column that it shows, its label with the unit, and its scale."""
+
+    column: str
+    label: str
+    scale: Literal["linear", "log", "category"] = "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One chart, its numbers and its finding.
+
+    `rows` are what is drawn, tabulated and exported: dicts with the same keys. What each `kind` reads:
+
+    - "interval": a dot with an interval per category (y): columns `x.column`, `low`, `high`; `group` colours. A vertical
+      line stands at `reference_line`; `band` (low, high) is shaded (the region of practical equivalence).
+    - "curve": a line per series over x with a band: columns `x.column`, `y.column`, `low`, `high`, `series`.
+    - "heatmap": a cell per (x, y) coloured by column `value`.
+    - "bar": a bar per category.
+    """
+
+    key: str
+    kind: Literal["interval", "curve", "heatmap", "bar"]
+    title: str
+    caption: str
+    x: Axis
+    y: Axis
+    rows: Sequence[Mapping[str, Cell]]
+    series: str | None = None
+    facet: str | None = None
+    reference_line: float | None = None
+    band: tuple[float, float] | None = None
+    highlight: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a study concludes: one claim at one place. `verdicts.json` is a list of these (docs/verdicts.md)."""
+
+    place: str
+    claim: str
+    verdict: Literal["supported", "not supported", "opposite", "cannot tell"]
+    sentence: str
+    criterion: str
+    measure: str
+    estimate: float | None
+    interval: tuple[float, float] | None
+    p: float | None
+    n: int
+    arms: Sequence[str]
+    references: Sequence[str]
+    contrasts: Sequence[Mapping[str, object]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One claim on the page: the verdict, then figures, each with its numbers."""
+
+    key: str
+    title: str
+    verdict: Verdict | None
+    text: Sequence[str] = ()
+    figures: Sequence[Figure] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A publication to quote. `finding` is printed only where `verified` (its text or abstract was read)."""
+
+    key: str
+    authors: str
+    title: str
+    year: int
+    where: str
+    finding: str
+    verified: bool
+    bibtex: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceReport:
+    """All that a study says of one place."""
+
+    place: str
+    question: str
+    answer: str
+    sections: Sequence[Section]
+    references: Sequence[Reference]
+    method: Sequence[str]
+    facts: Mapping[str, Cell] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The whole page: the places in the order in which they ended, and how it was all measured."""
+
+    title: str
+    places: Sequence[PlaceReport]
+    pending: Sequence[str]
+    command: str
+    provenance: Mapping[str, Cell]
