@@ -25,8 +25,8 @@ class Figure:
 
     `rows` are what is drawn, tabulated and exported: dicts with the same keys. What each `kind` reads:
 
-    - "interval": a dot with an interval per category (y): columns `x.column`, `low`, `high`; `group` colours. A vertical
-      line stands at `reference_line`; `band` (low, high) is shaded (the region of practical equivalence).
+    - "interval": a dot with an interval per category (y): columns `x.column`, `low`, `high`; `series` colours.
+      A vertical line stands at `reference_line`; `band` (low, high) is shaded (the region of practical equivalence).
     - "curve": a line per series over x with a band: columns `x.column`, `y.column`, `low`, `high`, `series`.
     - "heatmap": a cell per (x, y) coloured by column `value`.
     - "bar": a bar per category.
