@@ -28,7 +28,7 @@ class Figure:
     - "interval": a dot with an interval per category (y): columns `x.column`, `low`, `high`; `series` colours.
       A vertical line stands at `reference_line`; `band` (low, high) is shaded (the region of practical equivalence).
     - "curve": a line per series over x with a band: columns `x.column`, `y.column`, `low`, `high`, `series`.
-    - "heatmap": a cell per (x, y) coloured by column `value`.
+    - "heatmap": a cell per (x, y) coloured by column `value`; `value_label` names it beside the colour scale.
     - "bar": a bar per category.
     """
 
@@ -44,6 +44,7 @@ class Figure:
     reference_line: float | None = None
     band: tuple[float, float] | None = None
     highlight: Sequence[str] = ()
+    value_label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
