@@ -1,0 +1,197 @@
+"""What a study trains and measures: arms, tasks, and the members that a task makes of them.
+
+Axis legend: M members.
+
+A contest at a place is a small object: arms (maps with their options), tasks (what to train, on what, how it is
+measured) and a report (criteria and figures). Another package adds one with an entry point of the group
+`softplace.contests`, whose object is a function from `Options` to a `Contest`.
+"""
+
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+
+import torch
+from torch import Tensor
+
+from softplace.maps import Map
+from softplace.study.data import Table
+from softplace.study.optimizer import Adam, Optimizer
+from softplace.study.report import PlaceReport
+from softplace.study.store import JSON, Role
+
+if TYPE_CHECKING:
+    from softplace.study.results import Results
+
+Curve: TypeAlias = Mapping[str, Sequence[float]]
+"""Columns of equal length: `step`, `training_loss`, and whatever `Members.evaluate` returns."""
+
+HALF_DECADES = tuple(round(10.0 ** (k / 2), 7) for k in range(-7, 0))
+"""3.2e-4 to 3.2e-1 by half decades: the seven learning rates that every arm is tuned over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """What a contest compares: a map with the options of its place.
+
+    Args:
+        name: What a reader sees; unique in the contest.
+        map: A name of the registry, or a callable.
+        options: What else tells this arm from the others, for the task that builds it. All of it is in the identity.
+    """
+
+    name: str
+    map: str | Map
+    options: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number that every member ends with.
+
+    `worst` is the value that counts for a member that diverged. `name` is the key in what `Members.measure` returns.
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool
+    worst: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What is known of one member at its end: numbers, and whatever JSON its probes leave for the figures."""
+
+    metrics: Mapping[str, float]
+    probes: Mapping[str, JSON] = field(default_factory=dict)
+
+
+class Members(ABC):
+    """Networks of one arm, stacked, each with its own data: what a fleet trains.
+
+    `parameters` and `buffers` are dicts of tensors with a leading axis of members; the fleet moves the parameters by
+    the gradient of `losses`, which must depend on the member's own slice alone. How `losses` computes is free: batched
+    products, `torch.vmap`, or a loop (`looped`) where an operation cannot be batched.
+
+    Whatever is random must be a function of a member's seed and of the step (`generator`), so that a member can go on
+    from a checkpoint, and so that all arms see the same numbers.
+    """
+
+    parameters: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+    @abstractmethod
+    def losses(self, step: int) -> Tensor:
+        """The training loss of every member at a step (counted from 0), (M,)."""
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, Tensor]:
+        """Columns of the learning curve now, each (M,). A member with a NaN or infinity in any has diverged."""
+
+    def reached(self, curves: Sequence[Curve]) -> Sequence[bool]:
+        """Which members need no more steps, by their curves so far (the last entry is of now). None, unless told."""
+        return [False] * len(curves)
+
+    @abstractmethod
+    def measure(self, role: Role, curves: Sequence[Curve]) -> Sequence[Measurement]:
+        """The final numbers of every member. "tune" needs the task's `validation` metric only; "judge" all of them."""
+
+    def select(self, keep: Tensor) -> Self:
+        """Some of the members (indices, in this order), as a new object. A subclass selects its own data too."""
+        chosen = copy.copy(self)
+        chosen.parameters = {name: value.detach()[keep] for name, value in self.parameters.items()}
+        chosen.buffers = {name: value[keep] for name, value in self.buffers.items()}
+        return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """What to train, on what, for how long. A frozen dataclass: all its fields, data included, are in the identity.
+
+    Args:
+        name: Key of the task in its contest.
+        label: What a reader sees.
+        steps: Budget of every member.
+        evaluate_every: Steps between two points of the learning curve; divergence is noticed there.
+        learning_rates: The grid, ascending, with equal ratios.
+        optimizer: The same for all arms.
+        largest_fleet: Most members trained as one program on a CPU (caches; and each holds its data).
+    """
+
+    name: str
+    label: str
+    steps: int
+    evaluate_every: int
+    learning_rates: tuple[float, ...] = HALF_DECADES
+    optimizer: Optimizer = field(default_factory=Adam)
+    largest_fleet: int = 16
+
+    @property
+    @abstractmethod
+    def validation(self) -> Metric:
+        """The metric that the learning rate is chosen by."""
+
+    @property
+    @abstractmethod
+    def metrics(self) -> Sequence[Metric]:
+        """The metrics that are judged."""
+
+    @abstractmethod
+    def settings(self) -> Mapping[str, JSON]:
+        """Everything that determines a member but its arm, seed, learning rate, steps and optimizer."""
+
+    @abstractmethod
+    def members(self, arm: Arm, seeds: Sequence[int], device: torch.device) -> Members:
+        """Fresh members, one per seed. The draw depends on the seed, and on the arm in what it must only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """Maps compared at one place: what is trained, and how it is judged.
+
+    `code` are the modules whose source decides what a member's numbers are: a change there trains anew.
+    """
+
+    place: str
+    name: str
+    arms: tuple[Arm, ...]
+    tasks: tuple[Task, ...]
+    report: Callable[["Results"], PlaceReport]
+    code: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a person chose for a study; a contest takes from it what it has use for."""
+
+    preset: Literal["quick", "full"] = "quick"
+    maps: tuple[str | Map, ...] | None = None
+    table: Table | None = None
+
+
+def derive(seed: int, *labels: str | int) -> int:
+    """A 63-bit seed for one purpose, from a member's seed and labels: independent streams without any state."""
+    text = "/".join(map(str, (seed, *labels)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *labels: str | int) -> torch.Generator:
+    """A CPU generator seeded by `derive`: random numbers that depend on the labels alone, on every device."""
+    return torch.Generator().manual_seed(derive(seed, *labels))
+
+
+def looped(function: Callable[..., Tensor], *arguments: Mapping[str, Tensor] | Tensor) -> Tensor:
+    """Apply a function to each member's slice of the arguments and stack: `torch.vmap` for what cannot be batched."""
+    first = arguments[0]
+    count = len(first) if isinstance(first, Tensor) else len(next(iter(first.values())))
+    results = []
+    for member in range(count):
+        slices = (
+            each[member] if isinstance(each, Tensor) else {name: value[member] for name, value in each.items()}
+            for each in arguments
+        )
+        results.append(function(*slices))
+    return torch.stack(results)

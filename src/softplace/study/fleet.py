@@ -1,0 +1,186 @@
+"""A fleet: many members of one arm, trained at once as one batched program.
+
+Axis legend: M members (alive). A member that diverged, reached its target or spent its budget retires: it is measured,
+taken out of every tensor, and the others go on exactly as before.
+"""
+
+import dataclasses
+import io
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from softplace.study.contest import Arm, Measurement, Members, Task
+from softplace.study.store import Role, Status
+
+_CLOCK_EVERY = 10  # steps between two looks at the clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one member ended. `index` is its place in the fleet, `seconds` its share of the fleet's wall time."""
+
+    index: int
+    status: Status
+    steps: int
+    seconds: float
+    measurement: Measurement
+    curve: dict[str, list[float]]
+
+
+class Fleet:
+    """The members of one arm, by seed and learning rate.
+
+    Args:
+        task: What to train. See `Task`.
+        arm: Of the contest.
+        role: "tune" or "judge".
+        seeds, learning_rates: One of each per member.
+        device: Where to train.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        arm: Arm,
+        role: Role,
+        seeds: Sequence[int],
+        learning_rates: Sequence[float],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.task, self.arm, self.role = task, arm, role
+        self.device = torch.device(device)
+        self.step = 0
+        self.outcomes: list[Outcome] = []
+        self._alive = list(range(len(seeds)))
+        self._curves: list[dict[str, list[float]]] = [{} for _ in seeds]
+        self._seconds = 0.0
+        self._rates = torch.tensor(learning_rates, dtype=torch.float32, device=self.device)
+        self._loss = torch.zeros(len(seeds), device=self.device)
+        self._adopt(task.members(arm, seeds, self.device))
+        self._state = task.optimizer.start(self._leaves)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every member has retired."""
+        return not self._alive
+
+    @property
+    def alive(self) -> int:
+        """How many members still train."""
+        return len(self._alive)
+
+    def train(self, seconds: float = math.inf) -> None:
+        """Go on until every member has retired, or for about so many seconds of wall time."""
+        start = last = time.perf_counter()
+        while self._alive:
+            self._one_step()
+            due = self.step % self.task.evaluate_every == 0 or self.step == self.task.steps
+            if due or self.step % _CLOCK_EVERY == 0:
+                now = time.perf_counter()
+                self._seconds += (now - last) / len(self._alive)
+                last = now
+                if due:
+                    self._evaluate()
+                if now - start > seconds:
+                    break
+
+    def _adopt(self, members: Members) -> None:
+        members.parameters = {name: value.detach().requires_grad_() for name, value in members.parameters.items()}
+        self._members = members
+        self._leaves = list(members.parameters.values())
+
+    def _one_step(self) -> None:
+        losses = self._members.losses(self.step)
+        gradients = torch.autograd.grad(losses.sum(), self._leaves, materialize_grads=True)
+        self.task.optimizer.step(self._leaves, gradients, self._state, self._rates, self.step)
+        self._loss += losses.detach()
+        self.step += 1
+
+    @torch.no_grad()
+    def _evaluate(self) -> None:
+        since = (self.step - 1) % self.task.evaluate_every + 1
+        columns = {"training_loss": self._loss / since, **self._members.evaluate()}
+        self._loss.zero_()
+        finite = torch.stack([column.isfinite() for column in columns.values()]).all(0).tolist()
+        rows = {name: column.tolist() for name, column in columns.items()}
+        for row, index in enumerate(self._alive):
+            self._curves[index].setdefault("step", []).append(float(self.step))
+            for name, values in rows.items():
+                self._curves[index].setdefault(name, []).append(values[row])
+        curves = [self._curves[index] for index in self._alive]
+        reached = self._members.reached(curves)
+        spent = self.step >= self.task.steps
+        status: list[Status | None] = [
+            "diverged" if not fine else "reached" if early else "done" if spent else None
+            for fine, early in zip(finite, reached, strict=True)
+        ]
+        if any(status):
+            self._retire(status)
+
+    def _retire(self, status: Sequence[Status | None]) -> None:
+        measured = [row for row, word in enumerate(status) if word in ("done", "reached")]
+        measurements: dict[int, Measurement] = {}
+        if measured:
+            members = self._members.select(torch.tensor(measured, device=self.device))
+            curves = [self._curves[self._alive[row]] for row in measured]
+            measurements = dict(zip(measured, members.measure(self.role, curves), strict=True))
+        for row, word in enumerate(status):
+            if word is not None:
+                index = self._alive[row]
+                outcome = Outcome(
+                    index=index,
+                    status=word,
+                    steps=self.step,
+                    seconds=self._seconds,
+                    measurement=measurements.get(row, Measurement(metrics={})),
+                    curve=self._curves[index],
+                )
+                self.outcomes.append(outcome)
+        stay = [row for row, word in enumerate(status) if word is None]
+        self._keep(stay)
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the members."""
+        keep = torch.tensor(rows, dtype=torch.long, device=self.device)
+        self._alive = [self._alive[row] for row in rows]
+        self._rates, self._loss = self._rates[keep], self._loss[keep]
+        self._state = {name: [each[keep] for each in tensors] for name, tensors in self._state.items()}
+        self._adopt(self._members.select(keep))
+
+    def state(self) -> bytes:
+        """Everything that a fleet built with the same arguments needs to go on exactly from here."""
+        file = io.BytesIO()
+        outcomes = json.dumps([dataclasses.asdict(outcome) for outcome in self.outcomes])
+        values = {
+            "step": self.step,
+            "seconds": self._seconds,
+            "alive": self._alive,
+            "curves": self._curves,
+            "outcomes": outcomes,
+            "loss": self._loss,
+            "parameters": {name: value.detach() for name, value in self._members.parameters.items()},
+            "buffers": self._members.buffers,
+            "optimizer": self._state,
+        }
+        torch.save(values, file)
+        return file.getvalue()
+
+    def restore(self, state: bytes) -> None:
+        """Take over what `state` returned."""
+        values = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
+        self._keep(values["alive"])
+        self.step, self._seconds = values["step"], values["seconds"]
+        self._alive, self._curves, self._loss = values["alive"], values["curves"], values["loss"]
+        self.outcomes = [
+            Outcome(**{**outcome, "measurement": Measurement(**outcome["measurement"])})
+            for outcome in json.loads(values["outcomes"])
+        ]
+        self._members.parameters = values["parameters"]
+        self._members.buffers = values["buffers"]
+        self._adopt(self._members)
+        self._state = values["optimizer"]

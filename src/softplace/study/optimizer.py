@@ -1,0 +1,115 @@
+"""Standard optimizers with a learning rate per member.
+
+Axis legend: M members. Every parameter is (M, ...).
+
+PyTorch's fused kernels take one learning rate for all. They are used exactly nevertheless: the kernel moves a shadow
+that is zero by a learning rate of 1, and the shadow times the member's rate is added to the parameter. Weight decay,
+which needs the parameter itself, is applied by hand.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (Kingma and Ba 2015, algorithm 1), as `torch.optim.Adam`; `decoupled` makes it AdamW.
+
+    Args:
+        betas: Decay of the running averages of the gradient and of its square.
+        epsilon: Added to the root of the second average.
+        weight_decay: L2 penalty added to the gradient, or with `decoupled` the share of a parameter that each step
+            takes away per unit of learning rate (Loshchilov and Hutter 2019, algorithm 2).
+        decoupled: See `weight_decay`.
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    decoupled: bool = False
+
+    def start(self, parameters: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """The state before the first step: tensors like the parameters, by name."""
+        return {name: [torch.zeros_like(p) for p in parameters] for name in ("average", "square")}
+
+    @torch.no_grad()
+    def step(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Iterable[Tensor],
+        state: dict[str, list[Tensor]],
+        rates: Tensor,
+        step: int,
+    ) -> None:
+        """Move the parameters and the state in place.
+
+        Args:
+            rates: Learning rates, (M,).
+            step: How many steps were made before.
+        """
+        gradients = list(gradients)
+        columns = [rates.view(-1, *(1,) * (p.ndim - 1)) for p in parameters]
+        if self.weight_decay and self.decoupled:
+            for parameter, rate in zip(parameters, columns, strict=True):
+                parameter.mul_(1.0 - rate * self.weight_decay)
+        elif self.weight_decay:
+            gradients = [g.add(p, alpha=self.weight_decay) for g, p in zip(gradients, parameters, strict=True)]
+        shadows = [torch.zeros_like(p) for p in parameters]
+        adam(
+            shadows,
+            gradients,
+            state["average"],
+            state["square"],
+            [],
+            [torch.full((), float(step), device=rates.device) for _ in gradients],
+            fused=True,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=1.0,
+            weight_decay=0.0,
+            eps=self.epsilon,
+            maximize=False,
+        )
+        for parameter, rate, shadow in zip(parameters, columns, shadows, strict=True):
+            parameter.addcmul_(rate, shadow)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Gradient descent with momentum, as `torch.optim.SGD` without damping: `b = momentum b + g`, `p = p - rate b`.
+
+    Args:
+        momentum: 0 for none.
+        weight_decay: L2 penalty added to the gradient.
+    """
+
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def start(self, parameters: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """As `Adam.start`."""
+        return {"velocity": [torch.zeros_like(p) for p in parameters]}
+
+    @torch.no_grad()
+    def step(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Iterable[Tensor],
+        state: dict[str, list[Tensor]],
+        rates: Tensor,
+        step: int,
+    ) -> None:
+        """As `Adam.step`."""
+        for parameter, gradient, velocity in zip(parameters, gradients, state["velocity"], strict=True):
+            if self.weight_decay:
+                gradient = gradient.add(parameter, alpha=self.weight_decay)
+            velocity.mul_(self.momentum).add_(gradient)
+            parameter.addcmul_(rates.view(-1, *(1,) * (parameter.ndim - 1)), velocity, value=-1.0)
+
+
+Optimizer = Adam | SGD
