@@ -146,8 +146,10 @@ class Fleet:
 
     def _keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the members."""
-        keep = torch.tensor(rows, dtype=torch.long, device=self.device)
         self._alive = [self._alive[row] for row in rows]
+        if not rows:
+            return
+        keep = torch.tensor(rows, dtype=torch.long, device=self.device)
         self._rates, self._loss = self._rates[keep], self._loss[keep]
         self._state = {name: [each[keep] for each in tensors] for name, tensors in self._state.items()}
         self._adopt(self._members.select(keep))

@@ -1,0 +1,218 @@
+"""Which members a study needs, in which order: tune every arm alike, then judge it with other seeds.
+
+Every arm of a task is tuned over the same grid of learning rates with the first, third, ... seed. While the best rate
+of any arm lies on an edge of the grid, the grid grows there for every arm, at most `EXTENSIONS` times at each end.
+Then each arm trains at its own best rate with the second, fourth, ... seed, and only these are judged. So no seed both
+chooses and judges, and a study with more seeds keeps all members of one with fewer.
+"""
+
+import hashlib
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from softplace.maps import Map
+from softplace.study.contest import Arm, Contest, Task
+from softplace.study.store import MemberRecord, Role, identity
+
+EXTENSIONS = 2
+_ENGINE = ("softplace.study.fleet", "softplace.study.contest", "softplace.study.optimizer", "softplace.study.data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One network to train."""
+
+    key: str
+    task: Task
+    arm: Arm
+    role: Role
+    seed: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Members that train as one fleet."""
+
+    key: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What the tuning of a task says: the grid, every arm's validation score at each rate, and the best rate."""
+
+    grid: tuple[float, ...]
+    scores: Mapping[str, tuple[float, ...]]
+    best: Mapping[str, float]
+
+    def on_edge(self) -> list[str]:
+        """Arms whose best rate is the lowest or the highest of the grid: a better one may lie outside."""
+        return [arm for arm, rate in self.best.items() if rate in (self.grid[0], self.grid[-1])]
+
+
+class Plan:
+    """The members of a contest for some seeds.
+
+    Args:
+        contest: What to train.
+        seeds: At least two, all different.
+        device_type: "cpu" or "cuda": part of a member's identity, as rounding differs.
+    """
+
+    def __init__(self, contest: Contest, seeds: Sequence[int], device_type: str) -> None:
+        self.contest = contest
+        self.tune_seeds, self.judge_seeds = tuple(seeds[::2]), tuple(seeds[1::2])
+        self._circumstances = {"torch": torch.__version__, "device": device_type}
+        self._keys: dict[tuple[object, ...], str] = {}
+
+    @cached_property
+    def _code(self) -> str:
+        return code_version((*_ENGINE, *self.contest.code))
+
+    @cached_property
+    def _map_code(self) -> dict[str, str]:
+        return {arm.name: map_code(arm.map) for arm in self.contest.arms}
+
+    def member(self, task: Task, arm: Arm, role: Role, seed: int, rate: float) -> Member:
+        """The member with its identity."""
+        place = (task.name, arm.name, role, seed, rate)
+        if place not in self._keys:
+            self._keys[place] = identity(
+                place=self.contest.place,
+                contest=self.contest.name,
+                code=self._code,
+                task=task.name,
+                settings=task.settings(),
+                steps=task.steps,
+                evaluate_every=task.evaluate_every,
+                optimizer=task.optimizer,
+                arm=arm.name,
+                map=self._map_code[arm.name],
+                options=arm.options,
+                role=role,
+                seed=seed,
+                learning_rate=rate,
+                **self._circumstances,
+            )
+        return Member(key=self._keys[place], task=task, arm=arm, role=role, seed=seed, learning_rate=rate)
+
+    def tune(self, task: Task, grid: Sequence[float]) -> list[Member]:
+        """All members that tuning over a grid needs, those of an arm and a seed together."""
+        return [
+            self.member(task, arm, "tune", seed, rate)
+            for arm in self.contest.arms
+            for seed in self.tune_seeds
+            for rate in grid
+        ]
+
+    def judge(self, task: Task, best: Mapping[str, float]) -> list[Member]:
+        """All members that are judged."""
+        arms = self.contest.arms
+        return [self.member(task, arm, "judge", seed, best[arm.name]) for arm in arms for seed in self.judge_seeds]
+
+    def tuning(self, task: Task, known: Mapping[str, MemberRecord]) -> tuple[Tuning | None, list[Member]]:
+        """How far the tuning of a task is: its end, or `None` with the members that it waits for."""
+        grid = task.learning_rates
+        while True:
+            members = self.tune(task, grid)
+            if missing := [member for member in members if member.key not in known]:
+                return None, missing
+            tuning = self._tuned(task, grid, known)
+            longer = _extended(grid, task.learning_rates, set(tuning.best.values()))
+            if longer == grid:
+                return tuning, []
+            grid = longer
+
+    def wanted(self, task: Task, known: Mapping[str, MemberRecord]) -> list[Member]:
+        """The members to train next, of those not known; none when the task is complete."""
+        tuning, missing = self.tuning(task, known)
+        if tuning is None:
+            return missing
+        return [member for member in self.judge(task, tuning.best) if member.key not in known]
+
+    def _tuned(self, task: Task, grid: tuple[float, ...], known: Mapping[str, MemberRecord]) -> Tuning:
+        metric = task.validation
+        scores, best = {}, {}
+        middle = math.log(task.learning_rates[0] * task.learning_rates[-1]) / 2
+        for arm in self.contest.arms:
+            means = []
+            for rate in grid:
+                records = [known[self.member(task, arm, "tune", seed, rate).key] for seed in self.tune_seeds]
+                values = [score(record, metric.name, metric.worst) for record in records]
+                means.append(sum(values) / len(values))
+            top = max(means) if metric.higher_is_better else min(means)
+            # Of equally good rates (everything memorised) the one nearest the middle of the first grid.
+            ties = [rate for rate, mean in zip(grid, means, strict=True) if mean == top]
+            scores[arm.name] = tuple(means)
+            best[arm.name] = min(ties, key=lambda rate: abs(math.log(rate) - middle))
+        return Tuning(grid=grid, scores=scores, best=best)
+
+
+def score(record: MemberRecord, metric: str, worst: float) -> float:
+    """A member's metric; `worst` for one that diverged or whose metric is not a number."""
+    value = None if record.status == "diverged" else record.metrics.get(metric)
+    return worst if value is None else float(value)
+
+
+def shards(members: Sequence[Member], largest: int | None) -> list[Shard]:
+    """Cut members into fleets: of one task, arm and role, as equal in size as can be, at most `largest` each."""
+    groups: dict[tuple[str, str, Role], list[Member]] = {}
+    for member in members:
+        groups.setdefault((member.task.name, member.arm.name, member.role), []).append(member)
+    cut = []
+    for group in groups.values():
+        count = 1 if largest is None else math.ceil(len(group) / largest)
+        for part in range(count):
+            own = tuple(group[part * len(group) // count : (part + 1) * len(group) // count])
+            cut.append(Shard(key=identity(members=[member.key for member in own]), members=own))
+    return cut
+
+
+def _extended(grid: tuple[float, ...], first: tuple[float, ...], best: set[float]) -> tuple[float, ...]:
+    ratio = first[-1] / first[-2]
+    lower, upper = sum(rate < first[0] for rate in grid), sum(rate > first[-1] for rate in grid)
+    if grid[0] in best and lower < EXTENSIONS:
+        grid = (float(f"{grid[0] / ratio:.4g}"), *grid)
+    if grid[-1] in best and upper < EXTENSIONS:
+        grid = (*grid, float(f"{grid[-1] * ratio:.4g}"))
+    return grid
+
+
+def code_version(modules: Sequence[str]) -> str:
+    """The SHA-256 of the source of modules; of a package, of all its Python files."""
+    digest = hashlib.sha256()
+    for name in modules:
+        file = importlib.import_module(name).__file__
+        if file is None:
+            continue
+        path = Path(file)
+        files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+        for each in files:
+            digest.update(f"{name}/{each.name}\n".encode())
+            digest.update(each.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()
+
+
+def map_code(chosen: str | Map) -> str:
+    """What tells a map from another of the same name: its module, name and source (a map of ours: its name)."""
+    from softplace import maps
+
+    function: Callable[..., object] = maps.get(chosen)
+    module = getattr(function, "__module__", type(function).__module__)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    if module.startswith("softplace.maps"):
+        return name
+    try:
+        source = inspect.getsource(function if inspect.isroutine(function) else type(function))
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        source = f"{code.co_code.hex()} {code.co_consts!r}" if code else ""
+    return f"{module}.{name}\n{source}"
