@@ -60,12 +60,16 @@ def write_page(report: Report, path: Path) -> None:
 
     Raises `InputError` where the folder cannot be written; the old page then stays as it was.
     """
-    text = render(report).encode("utf-8")
-    temporary = path.parent / f".page-{secrets.token_hex(8)}.part"
+    write_text(path, render(report))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step, made with its folder where missing. Errors as `write_page`."""
+    temporary = path.parent / f".{path.stem}-{secrets.token_hex(8)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(text)
+            file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -118,25 +118,36 @@ class Plan:
         arms = self.contest.arms
         return [self.member(task, arm, "judge", seed, best[arm.name]) for arm in arms for seed in self.judge_seeds]
 
-    def tuning(self, task: Task, known: Mapping[str, MemberRecord]) -> tuple[Tuning | None, list[Member]]:
-        """How far the tuning of a task is: its end, or `None` with the members that it waits for."""
-        grid = task.learning_rates
-        while True:
-            members = self.tune(task, grid)
-            if missing := [member for member in members if member.key not in known]:
-                return None, missing
-            tuning = self._tuned(task, grid, known)
-            longer = _extended(grid, task.learning_rates, set(tuning.best.values()))
-            if longer == grid:
-                return tuning, []
-            grid = longer
+    def tuning(self, task: Task, known: Mapping[str, MemberRecord]) -> Tuning | None:
+        """What the tuning of a task came to; `None` while members of it are missing."""
+        grid, stage = self._reach(task, known)
+        return None if stage else self._tuned(task, grid, known)
 
-    def wanted(self, task: Task, known: Mapping[str, MemberRecord]) -> list[Member]:
-        """The members to train next, of those not known; none when the task is complete."""
-        tuning, missing = self.tuning(task, known)
-        if tuning is None:
-            return missing
-        return [member for member in self.judge(task, tuning.best) if member.key not in known]
+    def stage(self, task: Task, known: Mapping[str, MemberRecord]) -> list[Member]:
+        """All members of the first stage of a task that is not complete; none when the task is."""
+        _, stage = self._reach(task, known)
+        if not stage:
+            stage = self.judge(task, self._tuned(task, self._reach(task, known)[0], known).best)
+        return stage if any(member.key not in known for member in stage) else []
+
+    def members(self, task: Task, known: Mapping[str, MemberRecord]) -> list[Member]:
+        """All members of a task as far as it is planned; who is judged is not known before the tuning ends."""
+        grid, stage = self._reach(task, known)
+        judged = [] if stage else self.judge(task, self._tuned(task, grid, known).best)
+        return self.tune(task, grid) + judged
+
+    def _reach(self, task: Task, known: Mapping[str, MemberRecord]) -> tuple[tuple[float, ...], list[Member]]:
+        """The grid as far as it has grown, and all members of its newest rates if any of them is missing."""
+        grid = new = task.learning_rates
+        while True:
+            stage = self.tune(task, new)
+            if any(member.key not in known for member in stage):
+                return grid, stage
+            best = set(self._tuned(task, grid, known).best.values())
+            longer = _extended(grid, task.learning_rates, best)
+            if longer == grid:
+                return grid, []
+            grid, new = longer, tuple(rate for rate in longer if rate not in grid)
 
     def _tuned(self, task: Task, grid: tuple[float, ...], known: Mapping[str, MemberRecord]) -> Tuning:
         metric = task.validation
@@ -162,17 +173,22 @@ def score(record: MemberRecord, metric: str, worst: float) -> float:
     return worst if value is None else float(value)
 
 
-def shards(members: Sequence[Member], largest: int | None) -> list[Shard]:
-    """Cut members into fleets: of one task, arm and role, as equal in size as can be, at most `largest` each."""
+def shards(stage: Sequence[Member], known: Mapping[str, MemberRecord], largest: int | None) -> list[Shard]:
+    """Cut the members of a stage into fleets of one task, arm and role, equal in size, at most `largest` each.
+
+    The cuts do not depend on what is known, so that a study that was stopped goes on with the same fleets. Known
+    members are left out.
+    """
     groups: dict[tuple[str, str, Role], list[Member]] = {}
-    for member in members:
+    for member in stage:
         groups.setdefault((member.task.name, member.arm.name, member.role), []).append(member)
     cut = []
     for group in groups.values():
         count = 1 if largest is None else math.ceil(len(group) / largest)
         for part in range(count):
-            own = tuple(group[part * len(group) // count : (part + 1) * len(group) // count])
-            cut.append(Shard(key=identity(members=[member.key for member in own]), members=own))
+            whole = group[part * len(group) // count : (part + 1) * len(group) // count]
+            if left := tuple(member for member in whole if member.key not in known):
+                cut.append(Shard(key=identity(members=[member.key for member in left]), members=left))
     return cut
 
 

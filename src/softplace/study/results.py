@@ -34,7 +34,7 @@ class Results:
         members: dict[str, dict[str, list[MemberRecord]]] = {}
         seconds = 0.0
         for task in plan.contest.tasks:
-            tuning, _ = plan.tuning(task, known)
+            tuning = plan.tuning(task, known)
             if tuning is None:
                 raise ValueError(f"task {task.name!r} is not complete")
             tunings[task.name] = tuning
@@ -43,8 +43,7 @@ class Results:
                 arm.name: [known[member.key] for member in judged if member.arm.name == arm.name]
                 for arm in plan.contest.arms
             }
-            used = {member.key for member in (*plan.tune(task, tuning.grid), *judged)}
-            seconds += sum(known[key].seconds for key in used)
+            seconds += sum(known[member.key].seconds for member in plan.members(task, known))
         return cls(
             contest=plan.contest,
             seeds=plan.judge_seeds,

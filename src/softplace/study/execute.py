@@ -1,0 +1,152 @@
+"""Train fleets on all cores: one single-threaded process per core, or in this process on a GPU.
+
+A worker keeps nothing between calls: it takes a fleet's state, trains for a few seconds, and returns the state or the
+outcomes. So whatever happens to a worker, at most those seconds are lost.
+"""
+
+import os
+import pickle
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cloudpickle
+import torch
+
+from softplace.errors import InputError
+from softplace.study.contest import Contest
+from softplace.study.fleet import Fleet, Outcome
+from softplace.study.plan import Shard
+from softplace.study.store import Role
+
+if TYPE_CHECKING:
+    from loky import ProcessPoolExecutor
+
+SLICE = 5.0  # seconds between two checkpoints of a fleet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a slice of training came to. `state` is `None` when the fleet has ended."""
+
+    state: bytes | None
+    outcomes: list[Outcome]
+    alive: int
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    contest: int
+    task: int
+    arm: int
+    role: Role
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    device: str
+
+
+_contests: Sequence[Contest] = ()
+
+
+def _start(contests: bytes) -> None:
+    global _contests
+    # Ctrl-C goes to the whole process group; the main process decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    _contests = pickle.loads(contests)
+
+
+def _advance(contests: Sequence[Contest], job: _Job, state: bytes | None) -> Progress:
+    contest = contests[job.contest]
+    task, arm = contest.tasks[job.task], contest.arms[job.arm]
+    fleet = Fleet(task, arm, job.role, job.seeds, job.learning_rates, job.device)
+    if state is not None:
+        fleet.restore(state)
+    fleet.train(SLICE)
+    ended = fleet.finished
+    return Progress(
+        state=None if ended else fleet.state(), outcomes=fleet.outcomes, alive=fleet.alive, step=fleet.step
+    )
+
+
+def _advance_in_worker(job: _Job, state: bytes | None) -> Progress:
+    return _advance(_contests, job, state)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in a worker, so that the numbers do not depend on how many workers there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """Train shards of some contests: `with Workers(contests, count, device) as workers: workers.submit(...)`.
+
+    Args:
+        contests: All that shards may come from.
+        count: Processes; 1 trains in this process. A GPU is used from this process.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, contests: Sequence[Contest], count: int, device: str) -> None:
+        self._contests, self._device = tuple(contests), device
+        self.count = 1 if device != "cpu" else count
+        self._pool: "ProcessPoolExecutor | None" = None
+        if self.count > 1:
+            from loky import ProcessPoolExecutor
+
+            try:
+                packed = cloudpickle.dumps(self._contests)
+            except Exception as error:
+                raise InputError(
+                    f"contests: expected maps and data that can be sent to other processes, got {type(error).__name__}: "
+                    f"{error}. Define the map at the top of a module, or use workers=1."
+                ) from error
+            self._pool = ProcessPoolExecutor(max_workers=self.count, initializer=_start, initargs=(packed,))
+
+    def submit(self, shard: Shard, state: bytes | None) -> "Future[Progress]":
+        """Train a shard for a few seconds, from its state or from the start."""
+        first = shard.members[0]
+        number, contest = next(
+            (k, each) for k, each in enumerate(self._contests) if any(task is first.task for task in each.tasks)
+        )
+        job = _Job(
+            contest=number,
+            task=next(k for k, task in enumerate(contest.tasks) if task is first.task),
+            arm=next(k for k, arm in enumerate(contest.arms) if arm is first.arm),
+            role=first.role,
+            seeds=tuple(member.seed for member in shard.members),
+            learning_rates=tuple(member.learning_rate for member in shard.members),
+            device=self._device,
+        )
+        if self._pool is not None:
+            future: Future[Progress] = self._pool.submit(_advance_in_worker, job, state)
+            return future
+        done: Future[Progress] = Future()
+        with _one_thread():
+            done.set_result(_advance(self._contests, job, state))
+        return done
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, kill_workers=kind is not None)
