@@ -333,16 +333,16 @@ def _processor() -> str:
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, int):
-        if seeds < 2:
+        if seeds < 4:
             raise InputError(
-                f"'seeds' must be 2 or more (half tune, half judge; 12 are the fewest that can decide). Got {seeds}."
+                f"'seeds' must be 4 or more (half tune, half judge; 12 are the fewest that can decide). Got {seeds}."
             )
         return tuple(range(seeds))
     chosen = tuple(seeds)
     if not all(isinstance(seed, int) and 0 <= seed < 2**63 for seed in chosen):
         raise InputError(f"'seeds' must be whole numbers from 0. Got {list(chosen)!r:.80}. Use e.g. 20.")
-    if len(chosen) < 2 or len(set(chosen)) < len(chosen):
-        raise InputError(f"'seeds' must be two or more different numbers. Got {list(chosen)!r:.80}. Use e.g. 20.")
+    if len(chosen) < 4 or len(set(chosen)) < len(chosen):
+        raise InputError(f"'seeds' must be four or more different numbers. Got {list(chosen)!r:.80}. Use e.g. 20.")
     return chosen
 
 

@@ -226,7 +226,7 @@ class Classifiers(Networks):
             "off_diagonal": probes.off_diagonal_share(jacobians).nanmean(1),
             "others_rise": pushed.others.mean(1) / pushed.own.mean(1).abs(),
             "share_rising": pushed.share_rising.mean(1),
-            "gradient_gain": torch.stack(gains).log().mean(0).exp(),
+            "gradient_gain": torch.stack(gains).clamp(min=1e-12).log10().mean(0),
         }
         if pushed.loss_change is not None:
             columns["push_loss_change"] = pushed.loss_change.mean(1)
@@ -274,7 +274,7 @@ class Classify(Task):
             Metric(name="others_rise", label="rise of the others per unit lowered", higher_is_better=False, worst=1.0),
             Metric(name="share_rising", label="share of other units that rise", higher_is_better=False, worst=1.0),
             Metric(name="push_loss_change", label="change of the loss", higher_is_better=False, worst=worst_loss),
-            Metric(name="gradient_gain", label="gradient gain per layer", higher_is_better=True, worst=0.0),
+            Metric(name="gradient_gain", label="log10 gradient gain per layer", higher_is_better=True, worst=-12.0),
         )
 
     def settings(self) -> Mapping[str, JSON]:
