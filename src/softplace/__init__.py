@@ -8,10 +8,10 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY: dict[str, str] = {}
-_PACKAGES = ("maps",)
+_LAZY = {"Study": "softplace.study.run", "StudyResult": "softplace.study.run"}
+_PACKAGES = ("hidden", "maps", "probes", "study")
 
-__all__ = ["__version__", "maps"]
+__all__ = ["Study", "StudyResult", "__version__", "hidden", "maps", "probes", "study"]
 
 
 def __getattr__(name: str) -> Any:

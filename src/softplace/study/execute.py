@@ -11,19 +11,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 import torch
+from loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
 from softplace.errors import InputError
 from softplace.study.contest import Contest
 from softplace.study.fleet import Fleet, Outcome
 from softplace.study.plan import Shard
 from softplace.study.store import Role
-
-if TYPE_CHECKING:
-    from loky import ProcessPoolExecutor
 
 SLICE = 5.0  # seconds between two checkpoints of a fleet
 
@@ -69,9 +66,7 @@ def _advance(contests: Sequence[Contest], job: _Job, state: bytes | None) -> Pro
         fleet.restore(state)
     fleet.train(SLICE)
     ended = fleet.finished
-    return Progress(
-        state=None if ended else fleet.state(), outcomes=fleet.outcomes, alive=fleet.alive, step=fleet.step
-    )
+    return Progress(state=None if ended else fleet.state(), outcomes=fleet.outcomes, alive=fleet.alive, step=fleet.step)
 
 
 def _advance_in_worker(job: _Job, state: bytes | None) -> Progress:
@@ -108,16 +103,14 @@ class Workers:
     def __init__(self, contests: Sequence[Contest], count: int, device: str) -> None:
         self._contests, self._device = tuple(contests), device
         self.count = 1 if device != "cpu" else count
-        self._pool: "ProcessPoolExecutor | None" = None
+        self._pool: ProcessPoolExecutor | None = None
         if self.count > 1:
-            from loky import ProcessPoolExecutor
-
             try:
                 packed = cloudpickle.dumps(self._contests)
             except Exception as error:
                 raise InputError(
-                    f"contests: expected maps and data that can be sent to other processes, got {type(error).__name__}: "
-                    f"{error}. Define the map at the top of a module, or use workers=1."
+                    f"contests: expected maps and data that can be sent to other processes, got "
+                    f"{type(error).__name__}: {error}. Define the map at the top of a module, or use workers=1."
                 ) from error
             self._pool = ProcessPoolExecutor(max_workers=self.count, initializer=_start, initargs=(packed,))
 

@@ -36,7 +36,7 @@ Outcome: TypeAlias = Literal["better", "worse", "practically the same", "cannot 
 Floats: TypeAlias = NDArray[np.float64]
 
 EXACT_PAIRS = 16  # up to so many pairs the sign-flip test goes through all 2^n sign patterns
-_BLOCK = 1 << 20  # numbers drawn at once: depends on n alone, so that a contrast is the same alone and in a family
+_BLOCK = 1 << 20  # numbers drawn at once, to bound memory; what is drawn does not depend on it
 _EQUAL = 1e-12  # a spread below this share of the largest number is rounding
 _LARGEST = 1e100  # squares and sums of what is below cannot overflow
 
@@ -122,8 +122,8 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, higher_is_better: 
     """
     first, second = _numbers("a", a, 1), _numbers("b", b, 1)
     _check("b", f"{second.size} scores", first.size == second.size, f"{first.size}, one per score of a, paired by seed")
-    share = float((np.sign(first - second).mean() + 1) / 2)
-    return share if higher_is_better else 1 - share
+    ahead = float(np.sign(first - second).mean())
+    return ((ahead if higher_is_better else -ahead) + 1) / 2
 
 
 def effect_size(differences: ArrayLike) -> float:
@@ -174,9 +174,10 @@ def minimum_detectable_difference(
     """
     _check("standard_deviation", standard_deviation, 0 <= standard_deviation < math.inf, "a finite number from 0")
     _check("n", n, n >= 2, "a whole number from 2")
-    if n < minimum_pairs(1, alpha):
-        return math.inf
+    least = minimum_pairs(1, alpha)
     _check("power", power, alpha < power < 1, f"a number between alpha = {alpha} and 1")
+    if n < least:
+        return math.inf
     noncentrality = special.nctdtrinc(n - 1, 1 - power, special.stdtrit(n - 1, 1 - alpha / 2))
     return float(noncentrality * standard_deviation / math.sqrt(n))
 
@@ -199,6 +200,9 @@ def seeds_needed(
     19
     """
     values = _numbers("differences", differences, 2)
+    _check("region", region, 0 <= region < math.inf, "a finite number from 0")
+    _check("alpha", alpha, 0 < alpha < 1, "a number between 0 and 1")
+    _check("power", power, alpha < power < 1, f"a number between alpha = {alpha} and 1")
     return _more_seeds(values.size, *_moments(values), region, contrasts, alpha, power)
 
 
@@ -216,7 +220,12 @@ def expected_best_of(values: ArrayLike, n: int | None = None, *, higher_is_bette
     """
     numbers = np.sort(_numbers("values", values, 1))
     budget = numbers.size if n is None else n
-    _check("n", budget, 1 <= budget <= numbers.size, f"a whole number from 1 to {numbers.size}, the number of values")
+    _check(
+        "n",
+        budget,
+        budget in range(1, numbers.size + 1),
+        f"a whole number from 1 to {numbers.size}, the number of values",
+    )
     below = (np.arange(numbers.size + 1) / numbers.size) ** np.arange(1, budget + 1)[:, None]
     return np.asarray(np.diff(below, axis=-1) @ (numbers if higher_is_better else numbers[::-1]))
 
@@ -277,7 +286,7 @@ class Contrast:
         # As many decimals as keep the text on that side of alpha on which p is.
         p, alpha = self.p_adjusted, self.alpha
         digits = next((k for k in range(3, 17) if round(p, k) > 0 and (round(p, k) <= alpha) == (p <= alpha)), 17)
-        value = "p < 0.001" if p < 0.0005 <= alpha else f"p = {p:.{digits}f}"
+        value = "p < 0.001" if p < 0.0005 and alpha >= 0.001 else f"p = {p:.{digits}f}"
         return (
             f"{self.arm} {verb} {what} {self.reference} ({100 * (1 - alpha):g} % interval {reach}, {value}"
             f"{' after Holm' * (self.family > 1)}, n = {self.n:,} pairs): {self.outcome}{end}."
@@ -352,7 +361,6 @@ def contrasts(
         _check("pairs", f"{pair} twice", names.count(pair) == 1, "each pair once")
     _check("region", region, 0 <= region < math.inf, "a finite number from 0")
     _check("alpha", alpha, 0 < alpha < 1, "a number between 0 and 1")
-    _check("resamples", resamples, resamples >= 100, "a whole number from 100")
     if not names:
         return ()
     values = {name: _numbers(f"scores of {name}", scores[name], 2) for pair in names for name in pair}
@@ -371,7 +379,6 @@ def contrasts(
     family = []
     for row, ((arm, reference), (low, high), p) in enumerate(zip(names, ends, p_values, strict=True)):
         mean, deviation = _moments(differences[row])
-        higher = probability_of_improvement(first[row], second[row])
         family.append(
             Contrast(
                 arm=arm,
@@ -385,7 +392,9 @@ def contrasts(
                 family=1,
                 outcome="cannot tell",
                 more_seeds=None,
-                probability_of_improvement=(higher if higher_is_better else 1 - higher),
+                probability_of_improvement=probability_of_improvement(
+                    first[row], second[row], higher_is_better=higher_is_better
+                ),
                 effect_size=effect_size(differences[row]),
                 interquartile_mean=interquartile_mean(differences[row]),
                 standard_deviation=deviation,
@@ -428,8 +437,6 @@ def _outcome(interval: Interval, p: float, n: int, region: float, higher_is_bett
 def _more_seeds(
     n: int, mean: float, deviation: float, region: float, contrasts: int, alpha: float, power: float
 ) -> int | None:
-    _check("region", region, 0 <= region < math.inf, "a finite number from 0")
-    _check("power", power, 0 < power < 1, "a number between 0 and 1")
     least = max(minimum_pairs(contrasts, alpha), n + 1)
     to_find = (abs(mean), 1 - alpha / (2 * contrasts), power)
     to_fit = (region - abs(mean), 1 - alpha / 2, (1 + power) / 2)
@@ -443,6 +450,7 @@ def _more_seeds(
 
 def _bca(differences: Floats, confidence: float, resamples: int, seed: int, *, expanded: bool) -> tuple[Floats, Floats]:
     """(m, n) -> low (m), high (m). The same resamples serve all rows; not `expanded` it is scipy's `method="BCa"`."""
+    _check("resamples", resamples, resamples >= 100, "a whole number from 100")
     n = differences.shape[-1]
     scale = np.abs(differences).max(-1, keepdims=True)
     shares = differences / np.where(scale > 0, scale, 1)  # at most 1, so that no power over- or underflows

@@ -539,9 +539,11 @@ def contest(options: Options) -> Contest:
         for arm in arms:
             check_arm(arm, width)
         wide = "" if quick else f", width {width}"
-        steps = {"steps": 400, "evaluate_every": 20} if quick else {"steps": 2000, "evaluate_every": 50}
+        budget: dict[str, Any] = (
+            {"steps": 400, "evaluate_every": 20} if quick else {"steps": 2000, "evaluate_every": 50}
+        )
         tasks.append(
-            FitFunctions(name=f"functions width {width}", label=f"fit a bank of functions{wide}", width=width, **steps)
+            FitFunctions(name=f"functions width {width}", label=f"fit a bank of functions{wide}", width=width, **budget)
         )
     return Contest(
         place="hidden",

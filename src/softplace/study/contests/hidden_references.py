@@ -151,7 +151,7 @@ REFERENCES = {
             "Accounting for Variance in Machine Learning Benchmarks",
             2021,
             "MLSys, arXiv:2103.03098",
-            "Randomising split, initial draw and data order at once approaches the ideal estimate at 51 times less compute.",
+            "Randomising split, draw and order at once approaches the ideal estimate at 51 times less compute.",
             _arxiv("2103.03098"),
         ),
     )

@@ -1,0 +1,5 @@
+"""`python -m softplace` is the `softplace` command."""
+
+from softplace.cli import main
+
+main()
