@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints. Nothing heavy is imported before a command runs."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -44,15 +45,22 @@ def study(
 
     console = Console(stderr=True)
     chosen = None if maps is None else [name.strip() for name in maps.split(",") if name.strip()]
-    options = {"preset": preset, "maps": chosen, "data": data, "target": target, "seeds": seeds, "device": device}
     try:
         from softplace.study.run import PAGE, Study
 
-        if console.is_terminal:
-            with Terminal(console) as display:
-                result = Study(place or None, out=out, fresh=fresh, display=display, **options).run()
-        else:
-            result = Study(place or None, out=out, fresh=fresh, display=Lines(console), **options).run()
+        with Terminal(console) if console.is_terminal else nullcontext(Lines(console)) as display:
+            result = Study(
+                place or None,
+                maps=chosen,
+                data=data,
+                target=target,
+                preset=preset,
+                seeds=seeds,
+                device=device,
+                out=out,
+                fresh=fresh,
+                display=display,
+            ).run()
     except InputError as error:
         _fail(str(error))
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -97,7 +97,7 @@ class Study:
         maps: Sequence[str | Map] | None = None,
         data: Any = None,
         target: str | None = None,
-        preset: Literal["quick", "full"] = "quick",
+        preset: str = "quick",
         seeds: int | Sequence[int] | None = None,
         device: str = "auto",
         out: str | os.PathLike[str] | None = None,
@@ -120,7 +120,9 @@ class Study:
         if data is None and target is not None:
             raise InputError(f"'target' needs 'data': got target {target!r} alone. Give a CSV or NPZ file as data.")
         table = None if data is None else load(data, target=target)
-        options = Options(preset=preset, maps=None if maps is None else tuple(maps), table=table)
+        options = Options(
+            preset="quick" if preset == "quick" else "full", maps=None if maps is None else tuple(maps), table=table
+        )
         self.contests = [build(name, options) for name in dict.fromkeys(names)]
         self.out = None if out is None else Path(out)
         self._fresh = fresh

@@ -514,8 +514,8 @@ def _method(results: Results) -> list[str]:
         + ".",
         "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
         "p-values, Holm over all arms of a measure. A network that diverged counts with the worst score.",
-        "The target of “steps to target” is the validation accuracy of the classifier that names the nearest class mean; a "
-        "network that never reaches it counts with the whole budget.",
+        "The target of “steps to target” is the validation accuracy of the classifier that names the nearest class mean; "
+        "a network that never reaches it counts with the whole budget.",
     ]
 
 
