@@ -67,7 +67,7 @@ def study(
         print("Stopped. Nothing that was finished is lost: the same command goes on from here.", file=sys.stderr)
         raise typer.Exit(130) from None
     for verdict in result.verdicts:
-        print(f"{verdict.place}: {verdict.sentence}")
+        print(f"{verdict.place}: {verdict.claim} {verdict.verdict.upper()}. {verdict.sentence}")
     print(f"Page: {(out / PAGE).absolute()}")
 
 

@@ -238,7 +238,7 @@ def _section(results: Results, claim: Claim) -> Section | None:
         place="hidden",
         claim=claim.text,
         verdict=word,
-        sentence=f"{claim.text} {word.capitalize()}: {sentence}",
+        sentence=f"{sentence[0].upper()}{sentence[1:]} {_one_by_one(deciding)}".rstrip(),
         criterion=criterion,
         measure=f"{metric.label} (95 % interval of the paired difference)",
         estimate=overall.estimate,
@@ -254,6 +254,18 @@ def _section(results: Results, claim: Claim) -> Section | None:
         each.sentence(unit=claim.unit, scale=claim.scale, decimals=claim.decimals, verb=claim.verb) for each in deciding
     ]
     return Section(key=claim.key, title=claim.title, verdict=verdict, text=text, figures=figures)
+
+
+def _one_by_one(deciding: Sequence[Contrast]) -> str:
+    """How the contrasts that decide a claim ended, where they are several."""
+    if len(deciding) == 1:
+        return ""
+    groups: dict[str, list[str]] = {}
+    for each in deciding:
+        groups.setdefault(each.outcome, []).append(each.reference)
+    joint = {"worse": "worse than", "better": "better than", "practically the same": "practically the same as"}
+    said = [f"{joint.get(outcome, 'not told apart from')} {', '.join(names)}" for outcome, names in groups.items()]
+    return f"One by one: {'; '.join(said)}."
 
 
 def _contrast_row(contrast: Contrast) -> dict[str, object]:
@@ -496,7 +508,7 @@ def _answer(sections: Sequence[Section]) -> str:
             words.setdefault(section.verdict.verdict, []).append(section.title.split(":")[0])
     reasons = "; ".join(f"{word}: {', '.join(titles)}" for word, titles in words.items())
     accuracy = verdicts.get("accuracy")
-    first = f"{accuracy.sentence} " if accuracy is not None else ""
+    first = f"{accuracy.claim} {accuracy.verdict.capitalize()}: {accuracy.sentence} " if accuracy is not None else ""
     return f"{first}Of the reasons usually given, {reasons}."
 
 
@@ -514,7 +526,7 @@ def _method(results: Results) -> list[str]:
         + ".",
         "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
         "p-values, Holm over all arms of a measure. A network that diverged counts with the worst score.",
-        "The target of “steps to target” is the validation accuracy of the classifier that names the nearest class mean; "
+        "The target of “steps to target” is the validation accuracy of the classifier of the nearest class mean; "
         "a network that never reaches it counts with the whole budget.",
     ]
 
