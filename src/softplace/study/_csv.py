@@ -202,7 +202,8 @@ class Levels:
         return int((self.codes() == self.levels.get(_MISSING_LEVEL, -1)).sum())
 
 
-def load_csv(path: Path, target: str | None) -> Table:
+def load_csv(path: Path, target: str | None) -> tuple[Features, list[str], Labels, list[str], list[str]]:
+    """Features, their names, labels, class names and notes of a CSV file."""
     shown, blocks = repr(str(path)), _blocks(path)
     header = [cell.strip() for (cell,) in next(blocks)[1]]
     _check_header(shown, header)
@@ -239,7 +240,7 @@ def load_csv(path: Path, target: str | None) -> Table:
     features, names, notes = one_hot(flat, count, [tally.column for tally in tallies], words)
     if all(parse(name)[1] == "number" for name in header):
         notes.append("every column name is a number: is the first row of the file a header?")
-    return _finish(path.name, features, names, labels, class_names, notes)
+    return features, names, labels, class_names, notes
 
 
 def _check_header(shown: str, header: Sequence[str]) -> None:

@@ -271,6 +271,8 @@ def _one_by_one(deciding: Sequence[Contrast]) -> str:
 def _contrast_row(contrast: Contrast) -> dict[str, object]:
     row = asdict(contrast)
     low, high = row.pop("interval")
+    # All differences equal (everybody memorised everything): there is no standard deviation to divide by.
+    row["effect_size"] = contrast.effect_size if math.isfinite(contrast.effect_size) else None
     kept = ("arm", "reference", "n", "estimate", "p_adjusted", "probability_of_improvement", "effect_size")
     more = ("interquartile_mean", "outcome", "more_seeds")
     return {**{name: row[name] for name in kept}, "low": low, "high": high, **{name: row[name] for name in more}}
