@@ -7,6 +7,7 @@ outcomes. So whatever happens to a worker, at most those seconds are lost.
 import os
 import pickle
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -141,5 +142,13 @@ class Workers:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self._pool is not None:
+        if self._pool is None:
+            return
+        # An impatient second Ctrl-C must not interrupt the clean-up.
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+        try:
             self._pool.shutdown(wait=True, kill_workers=kind is not None)
+        finally:
+            if main:
+                signal.signal(signal.SIGINT, before)

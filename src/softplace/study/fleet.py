@@ -59,9 +59,10 @@ class Fleet:
         self._alive = list(range(len(seeds)))
         self._curves: list[dict[str, list[float]]] = [{} for _ in seeds]
         self._seconds = 0.0
-        self._rates = torch.tensor(learning_rates, dtype=torch.float32, device=self.device)
-        self._loss = torch.zeros(len(seeds), device=self.device)
         self._adopt(task.members(arm, seeds, self.device))
+        dtype = self._leaves[0].dtype
+        self._rates = torch.tensor(learning_rates, dtype=dtype, device=self.device)
+        self._loss = torch.zeros(len(seeds), dtype=dtype, device=self.device)
         self._state = task.optimizer.start(self._leaves)
 
     @property
