@@ -469,7 +469,7 @@ def chosen_arms(chosen: Sequence[str | Map] | None) -> tuple[Arm, ...]:
             raise InputError(f"Unknown map {each!r} for the place 'hidden'. {nearest(each, known)}")
         arms |= {arm.name: arm for arm in found}
     if len(arms) < 2:
-        raise InputError(f"'maps' must name a map besides softmax, to compare with. Got softmax alone. Use {known[2]}.")
+        raise InputError("'maps' must name a map to compare softmax with. Got none. Use e.g. relu,tanh.")
     order = [arm.name for arm in ARMS]
     return tuple(sorted(arms.values(), key=lambda arm: order.index(arm.name) if arm.name in order else len(order)))
 
