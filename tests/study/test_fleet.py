@@ -263,7 +263,7 @@ def test_members_that_reach_their_target_stop_early() -> None:
     fleet.train()
     ends = untimed(fleet.outcomes)
     assert [outcome.status for outcome in ends] == ["reached", "done", "reached"]
-    # |guess - seed| = seed (1 - 2 rate)^steps: 0.9^20 = 0.12 and 0.9^40 = 0.01; 3 * 0.98^160 = 0.12, 3 * 0.98^180 = 0.08.
+    # |guess - seed| = seed (1 - 2 rate)^steps: 0.9^20 = 0.12 and 0.9^40 = .01; 3 * 0.98^160 = .12, 3 * 0.98^180 = 0.08.
     assert [outcome.steps for outcome in ends] == [40, 400, 180]
 
 
