@@ -77,7 +77,9 @@ def sparsemax(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temp
     support = detached > threshold
     # One more step of the same iteration, now differentiable: on a fixed support it is the exact threshold.
     above = torch.where(support, working, 0.0).sum(dim, keepdim=True)
-    weights = torch.where(support, working - (above - 1.0) / support.sum(dim, keepdim=True), 0.0)
+    # Asked this way round, a NaN is not outside, and stays NaN.
+    outside = detached <= threshold
+    weights = torch.where(outside, 0.0, working - (above - 1.0) / support.sum(dim, keepdim=True))
     if mask is not None:
         weights = weights * mask
     return weights.to(scores.dtype)
