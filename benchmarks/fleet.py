@@ -16,7 +16,9 @@ from loky import ProcessPoolExecutor
 from torch import nn
 from torch.nn import functional
 
-from softplace.study.contests.hidden import ARMS, BATCH, Classify, Networks
+from softplace.hidden import Activation, forward, initialise
+from softplace.maps import relu
+from softplace.study.contests.hidden import ARMS, BATCH, Classify
 from softplace.study.data import load, split
 from softplace.study.execute import cores
 from softplace.study.fleet import Fleet
@@ -34,13 +36,13 @@ def _single() -> None:
 
 def fleet(width: int, steps: int, seeds: Sequence[int]) -> Result:
     """Ours, in fleets of at most 16."""
-    relu = next(arm for arm in ARMS if arm.name == "ReLU")
+    arm = next(arm for arm in ARMS if arm.name == "ReLU")
     task = Classify(name="b", label="b", table=load("digits"), steps=steps, evaluate_every=steps, width=width, depth=2)
     start = time.perf_counter()
     accuracies: list[float] = []
     for first in range(0, len(seeds), MEMBERS):
         own = seeds[first : first + MEMBERS]
-        whole = Fleet(task, relu, "tune", own, [RATE] * len(own))
+        whole = Fleet(task, arm, "tune", own, [RATE] * len(own))
         whole.train()
         accuracies += [outcome.measurement.metrics["validation_accuracy"] for outcome in whole.outcomes]
     return time.perf_counter() - start, accuracies
@@ -186,19 +188,19 @@ def floor(width: int, steps: int, seeds: Sequence[int]) -> Result:
 
 def check() -> float:
     """Largest difference between a member's outputs in a stack and those of the same network of modules."""
-    relu = next(arm for arm in ARMS if arm.name == "ReLU")
-    stack = Networks(relu, (64, 32, 32, 10), [0, 1, 2], torch.device("cpu"))
+    parameters, buffers = initialise((64, 32, 32, 10), [0, 1, 2])
     inputs = torch.randn(3, 64, BATCH)
-    outputs = stack.run(inputs).outputs
+    outputs = forward(Activation(map=relu), parameters, buffers, inputs, training=True).outputs
     worst = 0.0
     for member in range(3):
         network = _network(32)
         for layer in range(3):
             linear = network[2 * layer]
             assert isinstance(linear, nn.Linear)
-            linear.weight.data = stack.parameters[f"weight{layer}"][member]
-            linear.bias.data = stack.parameters[f"bias{layer}"][member, :, 0]
-        worst = max(worst, float((network(inputs[member].T).T - outputs[member]).abs().max()))
+            linear.weight.data = parameters[f"weight{layer}"][member]
+            linear.bias.data = parameters[f"bias{layer}"][member, :, 0]
+        difference = (network(inputs[member].T).T - outputs[member]).detach()
+        worst = max(worst, float(difference.abs().max()))
     return worst
 
 
