@@ -4,6 +4,8 @@ Axis legend: `dim` is the axis of the units. An elementwise map ignores which ax
 that every map can stand where any other stands.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -11,32 +13,35 @@ from softplace.maps._arguments import prepare
 from softplace.maps.simplex import softmax
 
 
-def _finish(weights: Tensor, mask: Tensor | None) -> Tensor:
-    return weights if mask is None else torch.where(mask, weights, 0.0)
+def _elementwise(function: Callable[[Tensor], Tensor], scores: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return function(scores)
+    # Zeros go in as well as out: the derivative at a left-out NaN or infinity is NaN, and NaN times 0 is NaN.
+    return torch.where(mask, function(torch.where(mask, scores, 0.0)), 0.0)
 
 
 def identity(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """Identity, `a_i = s_i / t`: no activation at all. Arguments and errors as `softmax`; left-out entries are 0."""
     scores, mask = prepare("identity", scores, mask, temperature)
-    return _finish(scores, mask)
+    return scores if mask is None else torch.where(mask, scores, 0.0)
 
 
 def sigmoid(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """Logistic sigmoid, `a_i = 1 / (1 + exp(-s_i / t))`. Arguments and errors as `softmax`; left-out entries are 0."""
     scores, mask = prepare("sigmoid", scores, mask, temperature)
-    return _finish(torch.sigmoid(scores), mask)
+    return _elementwise(torch.sigmoid, scores, mask)
 
 
 def tanh(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """Hyperbolic tangent, `a_i = tanh(s_i / t)`. Arguments and errors as `softmax`; left-out entries are 0."""
     scores, mask = prepare("tanh", scores, mask, temperature)
-    return _finish(torch.tanh(scores), mask)
+    return _elementwise(torch.tanh, scores, mask)
 
 
 def relu(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """Rectifier, `a_i = max(s_i / t, 0)`. Arguments and errors as `softmax`; left-out entries are 0."""
     scores, mask = prepare("relu", scores, mask, temperature)
-    return _finish(torch.relu(scores), mask)
+    return _elementwise(torch.relu, scores, mask)
 
 
 def gelu(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
@@ -47,7 +52,7 @@ def gelu(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperatu
     Source: Hendrycks and Gimpel 2016 (arXiv:1606.08415).
     """
     scores, mask = prepare("gelu", scores, mask, temperature)
-    return _finish(torch.nn.functional.gelu(scores), mask)
+    return _elementwise(torch.nn.functional.gelu, scores, mask)
 
 
 def solu(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
@@ -63,4 +68,5 @@ def solu(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperatu
     """
     scores, mask = prepare("solu", scores, mask, temperature)
     weights = softmax(scores, dim, mask=mask)
-    return weights * scores if mask is None else weights * torch.where(mask, scores, 0.0)
+    # A score of weight 0 may be infinite, or left out and anything at all: the limit of the product is 0.
+    return weights * torch.where(weights == 0.0, 0.0, scores)

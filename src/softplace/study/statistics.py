@@ -12,7 +12,7 @@ score is seen (`alpha` = 0.05 and the region of practical equivalence come with 
 
 Rule 1 is there since a bootstrap cannot leave the range of its data: with 2 pairs it would cover half of the time.
 Holm guards *better* and *worse*; the intervals, and so *practically the same*, are not widened for the family.
-Measured at n = 6, 10, 16, 32 (40,000 simulations: how often the 95 % interval covers, and how often a true difference
+Measured at n = 6, 10, 16, 32 (40,000 simulations: how often the 95 % interval covers, how often a true difference
 of 0 is called better or worse): normal differences 93.0, 94.1, 94.6, 95.0 % and 3.3, 4.4, 4.4, 4.6 %; Student's t with
 3 degrees of freedom 91.8, 91.9, 91.6, 91.8 % and 3.3, 4.5, 4.7, 4.9 %; exponential, whose skewness a sign-flip test
 does not allow for, 90.1, 92.3, 93.3, 94.0 % and 6.7, 6.8, 5.6, 4.8 %.
