@@ -1,14 +1,19 @@
-"""A real browser for the pages: Chromium of the distribution, offline."""
+"""A real browser for the pages: Chromium of the distribution, offline, and axe-core."""
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 REQUIRED = "SOFTPLACE_REQUIRE_BROWSER"
 EXECUTABLES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome")
+
+Open = Callable[..., Any]
+"""Opens a page: `open_page(width=1200, scheme="light", script=True, path=page_file, **options of a context)`."""
 
 
 def _missing(reason: str) -> None:
@@ -40,3 +45,66 @@ def browser(chromium_path: Path) -> Iterator[object]:
         )
         yield launched
         launched.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, page_file: Path) -> Iterator[Open]:
+    """Opens the module's `page_file` offline; fails where the browser complained or asked for anything but the file."""
+    contexts, complaints, asked, files = [], [], set(), set()
+
+    def opened(
+        width: int = 1200, scheme: str = "light", script: bool = True, path: Path = page_file, **options: Any
+    ) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            java_script_enabled=script,
+            **options,
+        )
+        context.set_offline(True)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: asked.add(request.url.split("#")[0]))
+        if script:
+            page.add_init_script(
+                "addEventListener('securitypolicyviolation', (event) => console.error(event.violatedDirective))"
+            )
+        files.add(path.as_uri())
+        page.goto(path.as_uri())
+        if script:
+            page.wait_for_selector("html[data-ready]")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert {url for url in asked if not url.startswith(("data:", "blob:"))} == files
+
+
+def expect(locator: Any) -> Any:
+    """Playwright's waiting assertions; imported here, as most tests of a page need no playwright."""
+    from playwright.sync_api import expect as playwright_expect
+
+    return playwright_expect(locator)
+
+
+SHORTEN = """() => {
+  const more = ["tbody tr:nth-child(n + 4)", ".matrix tr > :nth-child(n + 6)", ".chart svg rect:nth-child(n + 4)"];
+  for (const one of document.querySelectorAll(more.join())) one.remove();
+}"""  # rows, columns and cells that are like those before them, and many
+
+
+def axe(page: Any, *rules: str) -> list[str]:
+    """What axe-core finds (by some of its rules, or all) on a page that was opened with `bypass_csp` and shortened."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(SHORTEN)
+        script = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+        page.evaluate(script + "\n;0")
+    options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    found = page.evaluate("(options) => axe.run(document, options)", options)["violations"]
+    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"][:5]]

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
@@ -24,6 +23,7 @@ from hypothesis import strategies as st
 from softplace.errors import InputError
 from softplace.study.page import render, write_page
 from softplace.study.report import Axis, Figure, PlaceReport, Report, Section
+from tests.study.conftest import Open, axe, expect
 from tests.study.sample_report import ARMS, HOSTILE, odd, sample
 
 SCHEMES = ("light", "dark")
@@ -161,7 +161,7 @@ def test_every_claim_shows_its_verdict_with_estimate_interval_and_n(text: str) -
         assert verdict.verdict.capitalize() in words
         assert verdict.criterion in words
     assert "Estimate −0.43 Interval −0.46 to −0.39 n 12 p 0.00049" in words
-    assert "Estimate n/a Interval n/a n 6 See" in words
+    assert "Estimate n/a Interval n/a n 6 " in words
     assert words.index("Why is softmax used") < words.index("Contents") < words.index("Publications to quote")
 
 
@@ -292,59 +292,12 @@ def test_a_write_that_fails_leaves_the_old_page(tmp_path: Path, monkeypatch: pyt
 
 # What a browser makes of it
 
-Open = Callable[..., Any]
-
-
-def expect(locator: Any) -> Any:
-    from playwright.sync_api import expect as playwright_expect  # here: the tests above need no playwright
-
-    return playwright_expect(locator)
-
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
     write_page(sample(), path)
     return path
-
-
-@pytest.fixture
-def open_page(browser: Any, page_file: Path) -> Iterator[Open]:
-    """Opens the page offline, and fails where the browser complained or asked for anything but the file."""
-    contexts, complaints, asked, files = [], [], set(), set()
-
-    def opened(
-        width: int = 1200, scheme: str = "light", script: bool = True, path: Path = page_file, **options: Any
-    ) -> Any:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,
-            reduced_motion="reduce",
-            java_script_enabled=script,
-            **options,
-        )
-        context.set_offline(True)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: asked.add(request.url.split("#")[0]))
-        if script:
-            page.add_init_script(
-                "addEventListener('securitypolicyviolation', (event) => console.error(event.violatedDirective))"
-            )
-        files.add(path.as_uri())
-        page.goto(path.as_uri())
-        if script:
-            page.wait_for_selector("html[data-ready]")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert {url for url in asked if not url.startswith(("data:", "blob:"))} == files
 
 
 @pytest.mark.pages
@@ -373,14 +326,9 @@ def test_every_figure_is_drawn_and_named(open_page: Open, scheme: str) -> None:
 @pytest.mark.pages
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
-    axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     page = open_page(scheme=scheme, bypass_csp=True)
     page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true })")
-    page.evaluate("document.querySelectorAll('tbody tr:nth-child(n + 4)').forEach((row) => row.remove())")  # alike
-    page.evaluate(axe + "\n;0")
-    result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    found = [f"{one['id']}: {node['html'][:200]}" for one in result["violations"] for node in one["nodes"][:5]]
-    assert found == []
+    assert axe(page) == []
 
 
 TEXTS = "document.querySelectorAll('.chart svg text').length"

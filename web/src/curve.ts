@@ -14,7 +14,7 @@ import {
   ticksOf,
 } from "./chart.js";
 import { type Figure, distinct, isNumeric, numbers, words } from "./data.js";
-import { show, textWidth, thin, truncate } from "./text.js";
+import { show, showTicks, textWidth, thin, truncate } from "./text.js";
 
 export interface Point {
   readonly x: number;
@@ -151,7 +151,7 @@ export function drawCurve(panel: Panel<Point>): SVGSVGElement | null {
     Plot.axisX({ ...xTicks, ...labelBelow(figure.x, width, inner), labelOffset: 38, tickSize: 4 }),
     Plot.axisY({
       ticks,
-      text: (tick: number) => show(tick),
+      text: showTicks(ticks),
       label: truncate(figure.y.label, width - 10),
       labelAnchor: "top",
       labelArrow: "none",

@@ -68,7 +68,8 @@ function parts(figure: Figure, width: number, colours: Palette): HTMLElement[] {
     const cells = heatCells(figure);
     const scale = ramp(cells);
     const grid = panels(figure, cells, width, colours, drawHeatmap, false);
-    return scale === null ? [grid] : [rampLegend(scale, figure.value_label ?? "value"), grid];
+    if (scale === null) return [grid];
+    return [rampLegend(scale, figure.value_label ?? "value", cells), grid];
   }
   if (figure.kind === "curve") {
     const legend = figure.series !== null && (figure.facet !== null || width < 560 || known.size > MOST_LABELS);

@@ -94,7 +94,8 @@ export function drawHeatmap(panel: Panel<Cell>): SVGSVGElement | null {
     Math.max(0, ...axis.names.map((name) => textWidth(label(axis, name).slice(0, 120))));
   const leftLabels = Math.min(Math.ceil(room(down)), Math.max(70, Math.floor(width * 0.26)));
   const marginLeft = leftLabels + 14;
-  const roomy = Math.max(3, Math.min(44, (width - marginLeft - 14) / across.names.length));
+  const most = across.numeric ? 44 : 84; // names beside each other, and numbers in the cells, where there is room
+  const roomy = Math.max(3, Math.min(most, (width - marginLeft - 14) / across.names.length));
   const tallest = Math.max(down.names.length > 40 ? 3 : 14, Math.min(36, 640 / down.names.length));
   const square = across.numeric && down.numeric; // units against units
   const side = square ? Math.min(roomy, tallest) : roomy;

@@ -75,7 +75,8 @@ export function keyLine(figure: Figure, looks: ReadonlyMap<string, Look>): HTMLE
 
 const STEPS = 48;
 
-export function rampLegend(scale: Ramp, label: string): HTMLElement {
+/** The colour scale of a heat map, and the colour of cells without a value where there are some. */
+export function rampLegend(scale: Ramp, label: string, cells: readonly { readonly value: number }[]): HTMLElement {
   const box = element("div", "ramp");
   const width = 180;
   const end = (value: number): string => show(Number(value.toPrecision(3)));
@@ -105,5 +106,9 @@ export function rampLegend(scale: Ramp, label: string): HTMLElement {
     bar,
     element("span", "", end(scale.high)),
   );
+  if (cells.some(({ value }) => !Number.isFinite(value))) {
+    const missing = { colour: "var(--missing)", dash: undefined, symbol: "square", muted: false, strong: false } as const;
+    box.append(swatch(missing, "bar"), element("span", "", "no value"));
+  }
   return box;
 }

@@ -47,6 +47,7 @@ export function showOn(value: number, span: number): string {
       minimumFractionDigits: Math.max(0, decimals),
       maximumFractionDigits: Math.max(0, decimals),
     })
+    .replace(/^-(?=[0.]*$)/, "") // no sign on what rounds to zero
     .replace("-", "−");
 }
 
@@ -61,6 +62,14 @@ export function show(value: number): string {
     return `${head}${power(exponent)}`;
   }
   return Number(value.toPrecision(4)).toLocaleString("en-US", { maximumSignificantDigits: 4 }).replace("-", "−");
+}
+
+/** The ticks of one axis in words: all as powers of ten where one of them has to be. */
+export function showTicks(ticks: readonly number[] | number): (tick: number) => string {
+  if (typeof ticks === "number") return show;
+  const isPower = (tick: number): boolean => /^1e[+-]\d+$/.test(tick.toExponential());
+  const far = ticks.some((tick) => tick < 1e-4 || tick >= 1e7);
+  return far && ticks.every(isPower) ? (tick) => power(Math.round(Math.log10(tick))) : show;
 }
 
 /** At most `room` ticks of a logarithmic axis: powers of ten, with 2 and 5 (or 3) between them where there is room. */

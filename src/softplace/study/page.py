@@ -18,13 +18,13 @@ from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from softplace.errors import InputError
-from softplace.study.report import Figure, PlaceReport, Reference, Report
+from softplace.study.report import Figure, PlaceReport, Reference, Report, Verdict
 
 _Rows = Sequence[Mapping[str, object]]
 _WIDE = 24  # a matrix with more columns is printed on a page of its own, in landscape
@@ -103,13 +103,24 @@ def _place(place: PlaceReport, names: _Names) -> dict[str, Any]:
         {
             "section": section,
             "anchor": names.take(f"{place.place}-{section.key}"),
+            "short": section.title.split(": ")[0],
             "figures": [_figure(figure, anchor, names) for figure in section.figures],
             "contrasts": _records(section.verdict.contrasts) if section.verdict and section.verdict.contrasts else None,
         }
         for section in place.sections
     ]
     drawn = [figure for section in sections for figure in section["figures"]]
-    return {"anchor": anchor, "report": place, "sections": sections, "drawn": drawn}
+    return {"anchor": anchor, "report": place, "sections": sections, "tally": _tally(sections), "drawn": drawn}
+
+
+def _tally(sections: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The sections that ended with each verdict; none where there are fewer than three, which need no summary."""
+    groups: dict[str, list[dict[str, Any]]] = {word: [] for word in get_args(Verdict.__annotations__["verdict"])}
+    for section in sections:
+        if section["section"].verdict is not None:
+            groups[section["section"].verdict.verdict].append(section)
+    judged = [(word, group) for word, group in groups.items() if group]
+    return judged if sum(len(group) for _, group in judged) > 2 else []
 
 
 def _figure(figure: Figure, place: str, names: _Names) -> dict[str, Any]:
