@@ -12,8 +12,15 @@ from softplace.hidden import initialise
 from softplace.study.contest import Arm, Measurement, Members, Task, generator, looped
 from softplace.study.contests.hidden import ARMS, BATCH, Classifiers, Classify, FitFunctions, Memorise, Networks
 from softplace.study.data import load, split
-from softplace.study.fleet import Fleet, Outcome
+from softplace.study.fleet import Fleet, Outcome, compiler_missing
 from softplace.study.optimizer import SGD, Adam, Optimizer
+
+
+def needs_compiler(test: Callable[..., None]) -> Callable[..., None]:
+    """Skip where nothing can be compiled; PyTorch's compiler uses parts of PyTorch that warn of their end."""
+    skip = pytest.mark.skipif(compiler_missing("cpu") is not None, reason="no C++ compiler")
+    return pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")(skip(test))
+
 
 WIDTH = 16
 STEPS = 60
@@ -131,11 +138,15 @@ def train_alone(
 
 
 def largest_difference(
-    arm: Arm, name: str, rates: tuple[float, ...] = RATES, dtype: torch.dtype = torch.float64
+    arm: Arm,
+    name: str,
+    rates: tuple[float, ...] = RATES,
+    dtype: torch.dtype = torch.float64,
+    compiled: bool = False,
 ) -> float:
     """Between fleet and plain PyTorch, over losses and final validation NLL, in units of a loss."""
     ours, theirs = OPTIMIZERS[name]
-    task = classify(ours)
+    task = replace(classify(ours), compiled=compiled)
     fleet = Fleet(in_double(task) if dtype == torch.float64 else task, arm, "tune", SEEDS, rates)
     fleet.train()
     worst = 0.0
@@ -158,6 +169,43 @@ def test_a_member_equals_the_same_network_trained_alone(arm: Arm, name: str) -> 
 def test_in_float32_it_equals_it_within_rounding(arm: Arm) -> None:
     # Adam is left out: it divides a gradient that is 0 but for rounding by its own size.
     assert largest_difference(arm, "momentum", dtype=torch.float32) < 1e-5
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("arm", "name"),
+    [(ARMS[1], "adam"), (ARMS[13], "adamw"), (ARMS[10], "momentum"), (ARMS[6], "adam with decay")],
+    ids=lambda each: each if isinstance(each, str) else each.name,
+)
+def test_a_compiled_member_equals_it_too(arm: Arm, name: str) -> None:
+    assert largest_difference(arm, name, compiled=True) < 1e-9
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adam", "adamw", "momentum"])
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
+def test_every_compiled_member_equals_it(arm: Arm, name: str) -> None:
+    assert largest_difference(arm, name, compiled=True) < 1e-9
+
+
+def test_without_a_compiler_the_same_training_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(device_type: str) -> str:
+        return "no compiler"
+
+    monkeypatch.setattr("softplace.study.fleet.compiler_missing", none)
+    plain = Fleet(classify(), ARMS[1], "tune", SEEDS, RATES)
+    plain.train()
+    fallen = Fleet(replace(classify(), compiled=True), ARMS[1], "tune", SEEDS, RATES)
+    fallen.train()
+    assert repr(untimed(fallen.outcomes)) == repr(untimed(plain.outcomes))
+
+
+def test_a_missing_compiler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("/nowhere/g++",))
+    assert "/nowhere/g++" in str(compiler_missing.__wrapped__("cpu"))
 
 
 @pytest.mark.parametrize("name", ["adam with decay", "sgd with decay"])
@@ -235,11 +283,14 @@ class Early(Networks):
         self.parameters = {"guess": torch.zeros(len(seeds), 1)}
         self.buffers = {}
 
-    def losses(self, step: int) -> Tensor:
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        return (self.seeds,)
+
+    def losses(self, *batch: Tensor) -> Tensor:
         def loss(parameters: dict[str, Tensor], seed: Tensor) -> Tensor:
             return (parameters["guess"][0] - float(seed)) ** 2  # float() of a tensor: no vmap
 
-        return looped(loss, self.parameters, self.seeds)
+        return looped(loss, self.parameters, *batch)
 
     def evaluate(self) -> dict[str, Tensor]:
         return {"distance": (self.parameters["guess"][:, 0] - self.seeds).abs()}

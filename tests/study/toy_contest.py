@@ -32,20 +32,20 @@ class Readers(Members):
         chosen.seeds = [self.seeds[index] for index in keep.tolist()]
         return chosen
 
-    def _sequences(self, step: int) -> Tensor:
+    def batch(self, step: int) -> tuple[Tensor, ...]:
         drawn = [torch.randn(SEQUENCES, 2, LENGTH, generator=generator(s, "sequences", step)) for s in self.seeds]
-        return torch.stack(drawn)
+        return (torch.stack(drawn),)
 
-    def losses(self, step: int) -> Tensor:
+    def losses(self, *batch: Tensor) -> Tensor:
         def loss(parameters: Mapping[str, Tensor], sequences: Tensor) -> Tensor:
             wanted = [row[1, int(row[0].argmax())] for row in sequences]  # int() of a tensor: vmap refuses it
             weights = self.map(parameters["temperature"] * sequences[:, 0], -1)
             return ((weights * sequences[:, 1]).sum(-1) - torch.stack(wanted)).square().mean()
 
-        return looped(loss, self.parameters, self._sequences(step))
+        return looped(loss, self.parameters, *batch)
 
     def evaluate(self) -> dict[str, Tensor]:
-        return {"error": self.losses(10**6)}
+        return {"error": self.losses(*self.batch(10**6))}
 
     def reached(self, curves: Sequence[Curve]) -> list[bool]:
         return [curve["error"][-1] < 0.15 for curve in curves]

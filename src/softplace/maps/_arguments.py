@@ -35,3 +35,12 @@ def prepare(name: str, scores: Tensor, mask: Tensor | None, temperature: float) 
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"'temperature' of {name} must be positive and finite. Got {temperature}. Use 1.0 for none.")
     return scores / temperature, mask
+
+
+def can_look(values: Tensor) -> bool:
+    """Whether a Python branch may depend on the values: not while tracing or batching, and not on a GPU (it waits)."""
+    return (
+        values.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch._C._functorch.is_functorch_wrapped_tensor(values)
+    )

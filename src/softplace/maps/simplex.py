@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from softplace.maps._arguments import prepare
+from softplace.maps._arguments import can_look, prepare
 
 
 def softmax(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
@@ -67,19 +67,21 @@ def sparsemax(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temp
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     working = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
     working = working - working.detach().amax(dim, keepdim=True)
-    detached = working.detach()
     bits = 53 if working.dtype == torch.float64 else 24
+    # The threshold is at least -1, so whatever lies below -2 lies outside; -inf would make NaN of a product with zero.
+    bounded = working.clamp(min=-2.0)
+    detached = bounded.detach()
     threshold = torch.full_like(detached.narrow(dim, 0, 1), -1.0)
     for _ in range(math.ceil(math.log2(size) + bits / 2) if size > 1 else 0):
-        support = detached > threshold
-        above = torch.where(support, detached, 0.0).sum(dim, keepdim=True)
-        threshold = (above - 1.0) / support.sum(dim, keepdim=True)
-    support = detached > threshold
+        excess = torch.relu(detached - threshold)
+        before = threshold
+        threshold = before + (excess.sum(dim, keepdim=True) - 1.0) / excess.sign().sum(dim, keepdim=True)
+        if can_look(threshold) and torch.equal(before, threshold):
+            break
+    support = torch.relu(detached - threshold).sign()
     # One more step of the same iteration, now differentiable: on a fixed support it is the exact threshold.
-    above = torch.where(support, working, 0.0).sum(dim, keepdim=True)
-    # Asked this way round, a NaN is not outside, and stays NaN.
-    outside = detached <= threshold
-    weights = torch.where(outside, 0.0, working - (above - 1.0) / support.sum(dim, keepdim=True))
+    exact = ((bounded * support).sum(dim, keepdim=True) - 1.0) / support.sum(dim, keepdim=True)
+    weights = torch.relu(bounded - exact)
     if mask is not None:
         weights = weights * mask
     return weights.to(scores.dtype)

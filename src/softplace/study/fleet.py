@@ -9,12 +9,17 @@ import io
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from softplace.study.contest import Arm, Measurement, Members, Task
+from softplace.study.optimizer import Optimizer
 from softplace.study.store import Role, Status
 
 _CLOCK_EVERY = 10  # steps between two looks at the clock
@@ -30,6 +35,57 @@ class Outcome:
     seconds: float
     measurement: Measurement
     curve: dict[str, list[float]]
+
+
+def train_step(
+    members: Members,
+    leaves: Sequence[Tensor],
+    optimizer: Optimizer,
+    state: dict[str, list[Tensor]],
+    rates: Tensor,
+    total: Tensor,
+    step: Tensor,
+    batch: tuple[Tensor, ...],
+) -> None:
+    """One step of every member: moves the parameters (`leaves`) and the state, and adds the losses to `total`."""
+    losses = members.losses(*batch)
+    gradients = torch.autograd.grad(losses.sum(), leaves, materialize_grads=True)
+    optimizer.step(leaves, gradients, state, rates, step)
+    total += losses.detach()
+
+
+@cache
+def compiler_missing(device_type: str) -> str | None:
+    """Why `torch.compile` cannot work here, in one line; `None` when it can."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch.utils._triton import has_triton
+
+    if device_type != "cpu":
+        return None if has_triton() else "Triton is not installed"
+    try:
+        get_cpp_compiler()
+    except Exception as error:  # whatever is wrong with the compiler, training goes on without
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+@cache
+def _compiled_step() -> Callable[..., None]:
+    return torch.compile(train_step)
+
+
+@contextmanager
+def _compilation() -> Iterator[None]:
+    """PyTorch's settings while compiled steps run; a map that cannot be compiled runs as it is."""
+    import torch._dynamo
+    import torch._inductor.config
+
+    # One program serves every arm and task in turn, each a compilation of its own; 8 is the default limit.
+    settings: dict[str, Any] = {"recompile_limit": 1024, "accumulated_recompile_limit": 8192, "suppress_errors": True}
+    if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # PyTorch 2.11: gradient and optimizer in the same graph
+        settings["trace_autograd_ops"] = True
+    with torch._dynamo.config.patch(settings), torch._inductor.config.patch(compile_threads=1):
+        yield
 
 
 class Fleet:
@@ -64,6 +120,7 @@ class Fleet:
         self._rates = torch.tensor(learning_rates, dtype=dtype, device=self.device)
         self._loss = torch.zeros(len(seeds), dtype=dtype, device=self.device)
         self._state = task.optimizer.start(self._leaves)
+        self._compiled = task.compiled and compiler_missing(self.device.type) is None
 
     @property
     def finished(self) -> bool:
@@ -77,9 +134,14 @@ class Fleet:
 
     def train(self, seconds: float = math.inf) -> None:
         """Go on until every member has retired, or for about so many seconds of wall time."""
+        with _compilation() if self._compiled else nullcontext():
+            self._train(seconds)
+
+    def _train(self, seconds: float) -> None:
+        program = _compiled_step() if self._compiled else train_step
         start = last = time.perf_counter()
         while self._alive:
-            self._one_step()
+            self._one_step(program)
             due = self.step % self.task.evaluate_every == 0 or self.step == self.task.steps
             if due or self.step % _CLOCK_EVERY == 0:
                 now = time.perf_counter()
@@ -95,11 +157,10 @@ class Fleet:
         self._members = members
         self._leaves = list(members.parameters.values())
 
-    def _one_step(self) -> None:
-        losses = self._members.losses(self.step)
-        gradients = torch.autograd.grad(losses.sum(), self._leaves, materialize_grads=True)
-        self.task.optimizer.step(self._leaves, gradients, self._state, self._rates, self.step)
-        self._loss += losses.detach()
+    def _one_step(self, program: Callable[..., None]) -> None:
+        batch = self._members.batch(self.step)
+        step = torch.tensor(self.step, dtype=torch.float64, device=self.device)
+        program(self._members, self._leaves, self.task.optimizer, self._state, self._rates, self._loss, step, batch)
         self.step += 1
 
     @torch.no_grad()

@@ -4,7 +4,8 @@ Axis legend: M members. Every parameter is (M, ...).
 
 PyTorch's fused kernels take one learning rate for all. They are used exactly nevertheless: the kernel moves a shadow
 that is zero by a learning rate of 1, and the shadow times the member's rate is added to the parameter. Weight decay,
-which needs the parameter itself, is applied by hand.
+which needs the parameter itself, is applied by hand. Inside `torch.compile` the formula is written out instead, for the
+compiler to fuse.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,13 +44,13 @@ class Adam:
         gradients: Iterable[Tensor],
         state: dict[str, list[Tensor]],
         rates: Tensor,
-        step: int,
+        step: Tensor,
     ) -> None:
         """Move the parameters and the state in place.
 
         Args:
             rates: Learning rates, (M,).
-            step: How many steps were made before.
+            step: How many steps were made before, a float64 scalar.
         """
         gradients = list(gradients)
         columns = [rates.view(-1, *(1,) * (p.ndim - 1)) for p in parameters]
@@ -58,6 +59,9 @@ class Adam:
                 parameter.mul_(1.0 - rate * self.weight_decay)
         elif self.weight_decay:
             gradients = [g.add(p, alpha=self.weight_decay) for g, p in zip(gradients, parameters, strict=True)]
+        if torch.compiler.is_compiling():
+            self._by_formula(parameters, gradients, state, columns, step)
+            return
         shadows = [torch.zeros_like(p) for p in parameters]
         adam(
             shadows,
@@ -65,7 +69,7 @@ class Adam:
             state["average"],
             state["square"],
             [],
-            [torch.full((), float(step), device=rates.device) for _ in gradients],
+            [step.float() for _ in gradients],
             fused=True,
             amsgrad=False,
             beta1=self.betas[0],
@@ -77,6 +81,25 @@ class Adam:
         )
         for parameter, rate, shadow in zip(parameters, columns, shadows, strict=True):
             parameter.addcmul_(rate, shadow)
+
+    def _by_formula(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        state: dict[str, list[Tensor]],
+        columns: Sequence[Tensor],
+        step: Tensor,
+    ) -> None:
+        first, second = self.betas
+        correction, root_correction = 1.0 - first ** (step + 1.0), torch.sqrt(1.0 - second ** (step + 1.0))
+        averages, squares = state["average"], state["square"]
+        for parameter, gradient, rate, average, square in zip(
+            parameters, gradients, columns, averages, squares, strict=True
+        ):
+            average.lerp_(gradient, 1.0 - first)
+            square.mul_(second).addcmul_(gradient, gradient, value=1.0 - second)
+            root = square.sqrt() / root_correction.to(square.dtype) + self.epsilon
+            parameter.sub_(rate * (average / correction.to(average.dtype)) / root)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +125,7 @@ class SGD:
         gradients: Iterable[Tensor],
         state: dict[str, list[Tensor]],
         rates: Tensor,
-        step: int,
+        step: Tensor,
     ) -> None:
         """As `Adam.step`."""
         for parameter, gradient, velocity in zip(parameters, gradients, state["velocity"], strict=True):

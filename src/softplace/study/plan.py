@@ -94,6 +94,7 @@ class Plan:
                 steps=task.steps,
                 evaluate_every=task.evaluate_every,
                 optimizer=task.optimizer,
+                compiled=task.compiled,
                 arm=arm.name,
                 map=self._map_code[arm.name],
                 options=arm.options,

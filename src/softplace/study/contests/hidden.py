@@ -160,8 +160,11 @@ class Classifiers(Networks):
         chosen.sets = self.sets[keep]
         return chosen
 
-    def losses(self, step: int) -> Tensor:
-        inputs, labels = self.train.at(step, self.sets)
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        return self.train.at(step, self.sets)
+
+    def losses(self, *batch: Tensor) -> Tensor:
+        inputs, labels = batch
         return _cross_entropy(self.run(inputs, training=True).outputs, labels)
 
     def evaluate(self) -> dict[str, Tensor]:
@@ -306,8 +309,11 @@ class Memorisers(Networks):
         chosen.sets = self.sets[keep]
         return chosen
 
-    def losses(self, step: int) -> Tensor:
-        inputs, labels = self.train.at(step, self.sets)
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        return self.train.at(step, self.sets)
+
+    def losses(self, *batch: Tensor) -> Tensor:
+        inputs, labels = batch
         return _cross_entropy(self.run(inputs, training=True).outputs, labels)
 
     def evaluate(self) -> dict[str, Tensor]:
@@ -364,14 +370,17 @@ class Fitters(Networks):
         chosen._block = -1
         return chosen
 
-    def losses(self, step: int) -> Tensor:
+    def batch(self, step: int) -> tuple[Tensor, ...]:
         block, place = divmod(step, _BLOCK)
         if block != self._block:
             drawn = [torch.rand(_BLOCK, 2, BATCH, generator=generator(seed, "points", block)) for seed in self._seeds]
             self._points = (torch.stack(drawn, 1) * 2.0 - 1.0).to(self.grid.device)
             self._block = block
         points = self._points[place]
-        targets = (_bank(points) - self.mean) / self.deviation
+        return points, (_bank(points) - self.mean) / self.deviation
+
+    def losses(self, *batch: Tensor) -> Tensor:
+        points, targets = batch
         return (self.run(points, training=True).outputs - targets).square().mean((1, 2))
 
     def evaluate(self) -> dict[str, Tensor]:
