@@ -6,6 +6,7 @@ from softplace.maps.activations import relu as relu
 from softplace.maps.activations import sigmoid as sigmoid
 from softplace.maps.activations import solu as solu
 from softplace.maps.activations import tanh as tanh
+from softplace.maps.registry import OWN as OWN
 from softplace.maps.registry import Map as Map
 from softplace.maps.registry import get as get
 from softplace.maps.registry import names as names

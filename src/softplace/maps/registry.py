@@ -24,14 +24,14 @@ class Map(Protocol):
     def __call__(self, scores: Tensor, dim: int = -1) -> Tensor: ...
 
 
-_OWN: dict[str, Map] = {
+OWN: dict[str, Map] = {
     function.__name__: function for function in (identity, softmax, sparsemax, sigmoid, tanh, relu, gelu, solu)
 }
 
 
 def names() -> tuple[str, ...]:
     """The names that `get` knows: ours first, then those of other packages in alphabetical order."""
-    return (*_OWN, *sorted({point.name for point in entry_points(group="softplace.maps")} - set(_OWN)))
+    return (*OWN, *sorted({point.name for point in entry_points(group="softplace.maps")} - set(OWN)))
 
 
 def get(map: str | Map) -> Map:  # noqa: A002 - "map" is the word of the field and of every part that takes one
@@ -49,8 +49,8 @@ def get(map: str | Map) -> Map:  # noqa: A002 - "map" is the word of the field a
                 f"'map' must be a name or a callable. Got {type(map).__name__}. Use one of {', '.join(names())}."
             )
         return map
-    if map in _OWN:
-        return _OWN[map]
+    if map in OWN:
+        return OWN[map]
     for point in entry_points(group="softplace.maps"):
         if point.name == map:
             try:

@@ -9,6 +9,7 @@ measured) and a report (criteria and figures). Another package adds one with an 
 
 import copy
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ class Members(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """What to train, on what, for how long. A frozen dataclass: all its fields, data included, are in the identity.
+    """What to train, on what, for how long. A member is known again by what `settings` says and by the fields below.
 
     Args:
         name: Key of the task in its contest.
@@ -137,6 +138,18 @@ class Task(ABC):
     optimizer: Optimizer = field(default_factory=Adam)
     largest_fleet: int = 16
     compiled: bool = False
+
+    def __post_init__(self) -> None:
+        rates = self.learning_rates
+        if self.steps < 1 or self.evaluate_every < 1 or self.largest_fleet < 1:
+            raise ValueError(
+                f"'steps', 'evaluate_every' and 'largest_fleet' of task {self.name!r} must be 1 or more. "
+                f"Got {self.steps}, {self.evaluate_every} and {self.largest_fleet}."
+            )
+        if len(rates) < 2 or rates[0] <= 0 or any(low >= high for low, high in itertools.pairwise(rates)):
+            raise ValueError(
+                f"'learning_rates' of task {self.name!r} must be two or more positive numbers, ascending. Got {rates}."
+            )
 
     @property
     @abstractmethod
@@ -161,7 +174,8 @@ class Task(ABC):
 class Contest:
     """Maps compared at one place: what is trained, and how it is judged.
 
-    `code` are the modules whose source decides what a member's numbers are: a change there trains anew.
+    `code` are the modules whose source decides what a member's numbers are: a change there trains anew. `uses` are the
+    fields of `Options` that the contest heeds; a study in which no contest heeds what a person chose is refused.
     """
 
     place: str
@@ -170,6 +184,13 @@ class Contest:
     tasks: tuple[Task, ...]
     report: Callable[["Results"], PlaceReport]
     code: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for kind, each in (("arms", self.arms), ("tasks", self.tasks)):
+            names = [one.name for one in each]
+            if not names or len(set(names)) < len(names):
+                raise ValueError(f"{kind!r} of contest {self.name!r} must be named, each differently. Got {names}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,10 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ import cloudpickle  # type: ignore[import-untyped]
 import torch
 from loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
+from softplace import maps
 from softplace.errors import InputError
 from softplace.study.contest import Contest
 from softplace.study.fleet import Fleet, Outcome
@@ -28,12 +31,16 @@ SLICE = 5.0  # seconds between two checkpoints of a fleet
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What a slice of training came to. `state` is `None` when the fleet has ended."""
+    """What a slice of training came to: `state` is `None` when the fleet has ended.
+
+    `member_steps` counts every step of every member from the fleet's start, `before` what it was before this slice.
+    """
 
     state: bytes | None
     outcomes: list[Outcome]
     alive: int
-    step: int
+    before: int
+    member_steps: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +61,17 @@ def _start(contests: bytes) -> None:
     global _contests
     # Ctrl-C goes to the whole process group; the main process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     _contests = pickle.loads(contests)
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose parent was killed would wait for work for ever, and keep its memory and the terminal."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _advance(contests: Sequence[Contest], job: _Job, state: bytes | None) -> Progress:
@@ -65,9 +80,24 @@ def _advance(contests: Sequence[Contest], job: _Job, state: bytes | None) -> Pro
     fleet = Fleet(task, arm, job.role, job.seeds, job.learning_rates, job.device)
     if state is not None:
         fleet.restore(state)
-    fleet.train(SLICE)
-    ended = fleet.finished
-    return Progress(state=None if ended else fleet.state(), outcomes=fleet.outcomes, alive=fleet.alive, step=fleet.step)
+    before = fleet.member_steps
+    try:
+        fleet.train(SLICE)
+    except Exception as error:
+        if isinstance(arm.map, str) and arm.map in maps.OWN:
+            raise
+        text = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"map {arm.name!r}: expected weights for every batch, got {type(error).__name__} in task "
+            f"{task.label!r}: {text}. Mend it, or leave it out with --maps."
+        ) from error
+    return Progress(
+        state=None if fleet.finished else fleet.state(),
+        outcomes=fleet.outcomes,
+        alive=fleet.alive,
+        before=before,
+        member_steps=fleet.member_steps,
+    )
 
 
 def _advance_in_worker(job: _Job, state: bytes | None) -> Progress:
@@ -137,6 +167,20 @@ class Workers:
         with _one_thread():
             done.set_result(_advance(self._contests, job, state))
         return done
+
+    def result(self, future: "Future[Progress]") -> Progress:
+        """What a submitted shard came to.
+
+        Raises:
+            InputError: A worker was killed, or the map of the arm failed.
+        """
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"workers: expected {self.count} processes to live, got one that was killed, as happens when memory "
+                "runs out. Nothing that was finished is lost: free some memory and run the same command again."
+            ) from error
 
     def __enter__(self) -> "Workers":
         return self

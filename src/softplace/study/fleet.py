@@ -1,7 +1,8 @@
 """A fleet: many members of one arm, trained at once as one batched program.
 
 Axis legend: M members (alive). A member that diverged, reached its target or spent its budget retires: it is measured,
-taken out of every tensor, and the others go on exactly as before.
+taken out of every tensor, and the others go on as before, to within rounding (matrix products of another batch size may
+round otherwise).
 """
 
 import dataclasses
@@ -110,7 +111,8 @@ class Fleet:
     ) -> None:
         self.task, self.arm, self.role = task, arm, role
         self.device = torch.device(device)
-        self.step = 0
+        self._clock = time.perf_counter()
+        self.step = self.member_steps = 0
         self.outcomes: list[Outcome] = []
         self._alive = list(range(len(seeds)))
         self._curves: list[dict[str, list[float]]] = [{} for _ in seeds]
@@ -139,18 +141,22 @@ class Fleet:
 
     def _train(self, seconds: float) -> None:
         program = _compiled_step() if self._compiled else train_step
-        start = last = time.perf_counter()
+        start = time.perf_counter()
         while self._alive:
             self._one_step(program)
             due = self.step % self.task.evaluate_every == 0 or self.step == self.task.steps
-            if due or self.step % _CLOCK_EVERY == 0:
-                now = time.perf_counter()
-                self._seconds += (now - last) / len(self._alive)
-                last = now
-                if due:
-                    self._evaluate()
-                if now - start > seconds:
-                    break
+            if due:
+                self._evaluate()
+            elif self.step % _CLOCK_EVERY == 0:
+                self._share_time()
+            if self._clock - start > seconds:
+                break
+
+    def _share_time(self) -> None:
+        """Book the time since the last call on the members alive."""
+        now = time.perf_counter()
+        self._seconds += (now - self._clock) / len(self._alive)
+        self._clock = now
 
     def _adopt(self, members: Members) -> None:
         members.parameters = {name: value.detach().requires_grad_() for name, value in members.parameters.items()}
@@ -162,6 +168,7 @@ class Fleet:
         step = torch.tensor(self.step, dtype=torch.float64, device=self.device)
         program(self._members, self._leaves, self.task.optimizer, self._state, self._rates, self._loss, step, batch)
         self.step += 1
+        self.member_steps += len(self._alive)
 
     @torch.no_grad()
     def _evaluate(self) -> None:
@@ -181,6 +188,7 @@ class Fleet:
             "diverged" if not fine else "reached" if early else "done" if spent else None
             for fine, early in zip(finite, reached, strict=True)
         ]
+        self._share_time()
         if any(status):
             self._retire(status)
 
@@ -191,6 +199,9 @@ class Fleet:
             members = self._members.select(torch.tensor(measured, device=self.device))
             curves = [self._curves[self._alive[row]] for row in measured]
             measurements = dict(zip(measured, members.measure(self.role, curves), strict=True))
+        now = time.perf_counter()
+        measuring = (now - self._clock) / max(1, len(measured))
+        self._clock = now
         for row, word in enumerate(status):
             if word is not None:
                 index = self._alive[row]
@@ -198,7 +209,7 @@ class Fleet:
                     index=index,
                     status=word,
                     steps=self.step,
-                    seconds=self._seconds,
+                    seconds=self._seconds + measuring * (row in measurements),
                     measurement=measurements.get(row, Measurement(metrics={})),
                     curve=self._curves[index],
                 )
@@ -222,6 +233,7 @@ class Fleet:
         outcomes = json.dumps([dataclasses.asdict(outcome) for outcome in self.outcomes])
         values = {
             "step": self.step,
+            "member_steps": self.member_steps,
             "seconds": self._seconds,
             "alive": self._alive,
             "curves": self._curves,
@@ -238,7 +250,7 @@ class Fleet:
         """Take over what `state` returned."""
         values = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
         self._keep(values["alive"])
-        self.step, self._seconds = values["step"], values["seconds"]
+        self.step, self.member_steps, self._seconds = values["step"], values["member_steps"], values["seconds"]
         self._alive, self._curves, self._loss = values["alive"], values["curves"], values["loss"]
         self.outcomes = [
             Outcome(**{**outcome, "measurement": Measurement(**outcome["measurement"])})

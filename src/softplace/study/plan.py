@@ -6,16 +6,21 @@ Then each arm trains at its own best rate with the second, fourth, ... seed, and
 chooses and judges, and a study with more seeds keeps all members of one with fewer.
 """
 
+import functools
 import hashlib
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from softplace.maps import Map
 from softplace.study.contest import Arm, Contest, Task
@@ -219,17 +224,84 @@ def code_version(modules: Sequence[str]) -> str:
 
 
 def map_code(chosen: str | Map) -> str:
-    """What tells a map from another of the same name: its module, name and source (a map of ours: its name)."""
+    """What tells a map from another, of the same name too.
+
+    A map of this package: its name. Any other: the source of the function, the values that it holds (defaults,
+    closure, attributes, arguments of `functools.partial`) and what it uses of its own module, to any depth.
+    """
     from softplace import maps
 
-    function: Callable[..., object] = maps.get(chosen)
-    module = getattr(function, "__module__", type(function).__module__)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    if module.startswith("softplace.maps"):
-        return name
+    function = maps.get(chosen)
+    if getattr(function, "__module__", "").startswith("softplace.maps") and inspect.isfunction(function):
+        return function.__qualname__
+    return "\n".join(_described(function, {}))
+
+
+def _described(value: object, seen: dict[int, object]) -> Iterator[str]:
+    if id(value) in seen:  # kept there, so that no other object gets its number
+        return
+    if isinstance(value, Tensor):
+        yield f"tensor {value.dtype} {tuple(value.shape)}"
+        yield from _described(value.detach().cpu().numpy(), seen)
+    elif isinstance(value, np.ndarray):
+        yield f"array {value.dtype} {value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    elif value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        yield repr(value)
+    elif isinstance(value, (list, tuple, set, frozenset, Mapping)):
+        yield type(value).__name__
+        seen[id(value)] = value
+        entries: Iterable[object] = value.items() if isinstance(value, Mapping) else value
+        for each in sorted(entries, key=repr) if isinstance(value, (set, frozenset)) else entries:
+            yield from _described(each, seen)
+    elif isinstance(value, types.ModuleType):
+        yield value.__name__
+    elif isinstance(value, functools.partial):
+        yield from _described((value.func, value.args, value.keywords), seen)
+    elif inspect.ismethod(value):
+        yield from _described((value.__func__, value.__self__), seen)
+    elif inspect.isfunction(value):
+        seen[id(value)] = value
+        yield _source(value)
+        yield from _code(value.__code__)  # two lambdas of one line have one source
+        cells = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
+        used = [value.__globals__.get(name) for name in _names(value.__code__)]
+        own = [each for each in used if _is_own(each, value.__module__)]
+        yield from _described((value.__defaults__, value.__kwdefaults__, cells, own, vars(value)), seen)
+    elif isinstance(value, type) or inspect.isbuiltin(value):
+        yield _source(value)
+    else:
+        seen[id(value)] = value
+        yield from _described(type(value), seen)
+        yield from _described(getattr(value, "__dict__", None) or repr(value), seen)
+
+
+def _code(code: types.CodeType) -> Iterator[str]:
+    """What a function and the functions inside it do, without where they stand in their file."""
+    yield f"{code.co_code.hex()} {code.co_names} {code.co_varnames}"
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _code(constant)
+        else:
+            yield from _described(constant, {})
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The global names that a function and the functions inside it use."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _is_own(value: object, module: str) -> bool:
+    """Whether a global is a plain value, or was made in this module."""
+    plain = isinstance(value, (bool, int, float, complex, str, bytes, tuple, list, dict, Tensor, np.ndarray))
+    return plain or getattr(value, "__module__", None) == module
+
+
+def _source(value: Any) -> str:
+    name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}"
     try:
-        source = inspect.getsource(function if inspect.isroutine(function) else type(function))
+        return f"{name}\n{inspect.getsource(value)}"
     except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        source = f"{code.co_code.hex()} {code.co_consts!r}" if code else ""
-    return f"{module}.{name}\n{source}"
+        return name

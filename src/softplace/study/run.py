@@ -22,10 +22,10 @@ import torch
 from softplace.errors import InputError, nearest
 from softplace.maps import Map
 from softplace.study.contest import Contest, Options, Task
-from softplace.study.contests import build, places
+from softplace.study.contests import build_all, places
 from softplace.study.data import load
 from softplace.study.execute import Progress, Workers, cores
-from softplace.study.fleet import Outcome
+from softplace.study.fleet import Outcome, compiler_missing
 from softplace.study.page import write_page, write_text
 from softplace.study.plan import Member, Plan, Shard, shards
 from softplace.study.progress import Display, Silent, Snapshot
@@ -123,7 +123,7 @@ class Study:
         options = Options(
             preset="quick" if preset == "quick" else "full", maps=None if maps is None else tuple(maps), table=table
         )
-        self.contests = [build(name, options) for name in dict.fromkeys(names)]
+        self.contests = build_all(names, options)
         self.out = None if out is None else Path(out)
         self._fresh = fresh
         self._workers = cores() if workers is None else workers
@@ -149,6 +149,9 @@ class Study:
             provenance = provenance_of(self.device)
             provenance_id = store.provenance(provenance)
             with Workers(self.contests, self._workers, self.device) as workers:
+                compiled = any(task.compiled for contest in self.contests for task in contest.tasks)
+                if compiled and (missing := compiler_missing(self.device)):
+                    self._display.say(f"Training runs uncompiled, and takes about a quarter longer: {missing}.")
                 for number, contest in enumerate(self.contests):
                     plan = Plan(contest, self.seeds, self.device)
                     known = self._train(store, plan, workers, provenance_id)
@@ -172,7 +175,6 @@ class Study:
         tally = _Tally(plan, known)
         waiting: deque[Shard] = deque()
         running: dict[Future[Progress], Shard] = {}
-        steps: dict[str, int] = {}
 
         def enqueue(task: Task) -> None:
             largest = task.largest_fleet if self.device == "cpu" else None
@@ -184,13 +186,13 @@ class Study:
         while waiting or running:
             while waiting and len(running) < workers.count:
                 shard = waiting.popleft()
+                tally.start(shard)
                 running[workers.submit(shard, store.load_checkpoint(shard.key))] = shard
             finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in finished:
                 shard = running.pop(future)
-                progress = future.result()
-                tally.steps += (progress.step - steps.get(shard.key, 0)) * len(shard.members)
-                steps[shard.key] = progress.step
+                progress = workers.result(future)
+                tally.advance(shard, progress)
                 if progress.state is not None:
                     store.save_checkpoint(shard.key, progress.state, place=contest.place)
                     waiting.appendleft(shard)
@@ -205,7 +207,7 @@ class Study:
                 task = shard.members[0].task
                 if not any(other.members[0].task is task for other in (*waiting, *running.values())):
                     enqueue(task)
-            self._display.show(tally.snapshot(running.values()))
+            self._display.show(tally.snapshot())
         used = {member.key for task in contest.tasks for member in plan.members(task, known)}
         return {key: record for key, record in known.items() if key in used}
 
@@ -217,7 +219,24 @@ class _Tally:
         self._plan, self._start, self._before = plan, time.monotonic(), set(known)
         self._planned: dict[str, tuple[int, int, int]] = {}
         self._last = plan.contest.tasks[0].label, plan.contest.arms[0].name
-        self.steps = self.done = self.diverged = 0
+        self._alive: dict[str, int] = {}
+        self._resumed: dict[str, int] = {}
+        self._steps = self._spared = self._done = self._diverged = 0
+
+    def start(self, shard: Shard) -> None:
+        """A fleet trains now."""
+        first = shard.members[0]
+        self._last = first.task.label, first.arm.name
+        self._alive.setdefault(shard.key, len(shard.members))
+
+    def advance(self, shard: Shard, progress: Progress) -> None:
+        """A fleet has trained for a while."""
+        self._resumed.setdefault(shard.key, progress.before)
+        self._steps += progress.member_steps - progress.before
+        self._alive[shard.key] = progress.alive
+        if progress.state is None:  # its members may have stopped early, or have trained in an earlier run
+            trained_here = progress.member_steps - self._resumed.pop(shard.key)
+            self._spared += len(shard.members) * shard.members[0].task.steps - trained_here
 
     def plan(self, task: Task, known: Mapping[str, MemberRecord]) -> None:
         """Count what a task needs as far as it is planned now."""
@@ -231,26 +250,23 @@ class _Tally:
     def end(self, records: Sequence[MemberRecord]) -> None:
         """Count members that ended."""
         diverged = sum(record.status == "diverged" for record in records)
-        self.diverged += diverged
-        self.done += len(records) - diverged
+        self._diverged += diverged
+        self._done += len(records) - diverged
 
-    def snapshot(self, running: Iterable[Shard]) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """The counts now."""
-        fleets = list(running)
-        if fleets:
-            self._last = fleets[0].members[0].task.label, fleets[0].members[0].arm.name
         planned = self._planned.values()
         return Snapshot(
             place=self._plan.contest.place,
             task=self._last[0],
             arm=self._last[1],
-            alive=sum(len(fleet.members) for fleet in fleets),
-            done=self.done,
-            diverged=self.diverged,
+            alive=sum(self._alive.values()),
+            done=self._done,
+            diverged=self._diverged,
             known=sum(before for _, before, _ in planned),
             planned=sum(total for total, _, _ in planned),
-            steps=self.steps,
-            planned_steps=sum((total - before) * steps for total, before, steps in planned),
+            steps=self._steps,
+            planned_steps=sum((total - before) * steps for total, before, steps in planned) - self._spared,
             seconds=time.monotonic() - self._start,
         )
 

@@ -1,7 +1,7 @@
 """Contests, one file per place; other packages add theirs with an entry point of the group `softplace.contests`."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import cast
 
@@ -15,6 +15,23 @@ _GROUP = "softplace.contests"
 def places() -> tuple[str, ...]:
     """The contests that `build` knows, by name: ours are called by their place."""
     return (*_OWN, *sorted({point.name for point in entry_points(group=_GROUP)} - set(_OWN)))
+
+
+def build_all(names: Sequence[str], options: Options) -> list[Contest]:
+    """The contests of some names; what a person chose must be of use to at least one of them.
+
+    Raises:
+        InputError: As `build`, or an option that none of the contests heeds.
+    """
+    contests = [build(name, options) for name in dict.fromkeys(names)]
+    used = {field for contest in contests for field in contest.uses}
+    for option, field in (("maps", "maps"), ("data", "table"), ("preset", "preset")):
+        if field not in used and getattr(options, field) != getattr(Options(), field):
+            raise InputError(
+                f"{option!r} must be left out: {', '.join(contest.name for contest in contests)} has no use for it. "
+                f"Got a choice of {option}."
+            )
+    return contests
 
 
 def build(name: str, options: Options) -> Contest:

@@ -6,6 +6,7 @@ Tasks: classify a table; memorise random labels of some of its rows; fit a bank 
 the same architecture, initial draw and order of batches per seed.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ MEMORISED_CLASSES = 10
 GRID_POINTS = 33
 _BLOCK = 32  # steps whose random points are drawn at once
 _LARGEST_DATA = 1 << 28  # bytes of features that one fleet may hold
+_CACHE = 6 << 20  # bytes that the members of one fleet may train in: about a core's share of the last-level cache
 
 _PI = math.pi
 FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -465,9 +467,14 @@ def chosen_arms(chosen: Sequence[str | Map] | None) -> tuple[Arm, ...]:
     known = (*maps.names(), *(arm.name for arm in ARMS if arm.options))
     for each in chosen:
         if not isinstance(each, str):
-            name = getattr(each, "__name__", type(each).__name__)
+            given = getattr(each, "__name__", None)
+            name = given if isinstance(given, str) else type(each).__name__
             if name.lower() in by_name:
                 name += " (yours)"
+            if name in arms and arms[name].map is not each:
+                raise InputError(
+                    f"'maps' must have different names. Got two that are called {name!r}. Set __name__ of one of them."
+                )
             found = [Arm(name=name, map=maps.get(each))]
         elif each.lower() in by_name and by_name[each.lower()].options and each.lower() != "solu":
             found = [by_name[each.lower()]]
@@ -484,38 +491,81 @@ def chosen_arms(chosen: Sequence[str | Map] | None) -> tuple[Arm, ...]:
 
 
 def check_arm(arm: Arm, width: int) -> None:
-    """Raise `InputError` unless the arm's map gives finite numbers of the same shape and a finite gradient."""
-    activation = activation_of(arm)
-    scores = torch.randn(2, width, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    what = f"map {arm.name!r}"
+    """Raise `InputError` unless the arm's map can be trained and probed.
+
+    It must give finite weights of the scores' shape and dtype (in float32 and float64) with a finite gradient, the
+    same each time, along whichever `dim`, for every row alone, and with the operations that the probes use.
+    """
     try:
-        result = activation.map(scores, 1)
+        fault = _fault(activation_of(arm), width)
     except Exception as error:
         text = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{what}: expected a function map(scores, dim) that takes scores of shape (2, {width}, 5) and dim=1, got "
-            f"{type(error).__name__}: {text}. Mend it, or leave it out with --maps."
-        ) from error
-    got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-    if got != tuple(scores.shape):
-        raise InputError(
-            f"{what}: expected weights of the scores' shape {tuple(scores.shape)}, got {got}. Normalise along dim, and "
-            "return every entry."
+        fault = (
+            f"expected a function map(scores, dim) for float32 and float64 scores of any shape, that torch.func can "
+            f"differentiate, got {type(error).__name__}: {text}"
         )
-    gradient = None
-    if result.requires_grad:
-        (gradient,) = torch.autograd.grad(result.square().sum(), scores, allow_unused=True)
-    for name, values in (("weights", result), ("gradient", gradient)):
-        if values is None:
-            raise InputError(
-                f"{what}: expected a differentiable map, got one without a gradient. Use torch operations."
-            )
+    if fault is not None:
+        raise InputError(f"map {arm.name!r}: {fault}. Mend it, or leave it out with --maps.")
+
+
+def _fault(activation: Activation, width: int) -> str | None:
+    function = activation.map
+    scores = torch.randn(3, width, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    shape, dtype = tuple(scores.shape), scores.dtype
+    weights = function(scores, 1)
+    got: object = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+    if got != shape:
+        return f"expected weights of the scores' shape {shape}, got {got}"
+    if not weights.requires_grad:
+        return "expected a differentiable map of torch operations, got one without a gradient"
+    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(weights.square().sum(), scores, allow_unused=True)
+    gradient = gradients[0]
+    if gradient is None:
+        return "expected weights that depend on the scores, got a gradient of none"
+    scores = scores.detach()
+    double = function(scores.double(), 1)
+    for name, values, wanted in (("weights", weights, dtype), ("gradient", gradient, dtype), ("weights", double, None)):
         if not values.isfinite().all():
             bad = int((~values.isfinite()).sum())
-            raise InputError(
-                f"{what}: expected a finite {name} for finite scores, got {bad} NaN or infinite of {values.numel()}. "
-                "Mend the map (subtract the maximum before exp?), or leave it out with --maps."
-            )
+            return f"expected finite {name} for finite scores, got {bad} NaN or infinite of {values.numel()}"
+        if values.dtype != (wanted or torch.float64):
+            return f"expected {name} of the scores' dtype {wanted or torch.float64}, got {values.dtype}"
+    same = {
+        "the same weights for the same scores (random numbers must come from a generator that is seeded in the map)": (
+            function(scores, 1),
+            weights,
+        ),
+        "the same weights in float64 as in float32": (double.float(), weights),
+        "the same weights along dim=-1 of the transposed scores (is 'dim' ignored?)": (
+            function(scores.transpose(1, 2).contiguous(), -1).transpose(1, 2),
+            weights,
+        ),
+        "the same weights whatever the other networks of a batch are": (function(scores[:1], 1), weights[:1]),
+        "the same weights whatever the other rows of a batch are": (function(scores[:, :, :2], 1), weights[:, :, :2]),
+    }
+    for name, (mine, expected) in same.items():
+        difference = float((mine - expected).detach().abs().max())
+        if difference > 1e-3 * float(expected.detach().abs().max()):
+            return f"expected {name}, got a difference of {difference:.2g}"
+
+    def row_wise(values: Tensor) -> Tensor:
+        return activation.after_normalisation(values, -1)
+
+    rows = scores.double().transpose(1, 2)
+    probes.jacobian(row_wise, rows)
+    probes.push_down(row_wise, rows, PUSH)
+    probes.gradient_gain(row_wise, rows)
+    return None
+
+
+def fleet_size(widths: Sequence[int]) -> int:
+    """How many members of these widths train fastest as one program on a CPU core: as many as its cache holds.
+
+    Measured for 64-W-W-10: 8 at W = 128 and 32 at W = 32. Fewer than 8 do not earn back the cost of a call.
+    """
+    parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(widths))
+    units = widths[0] + 3 * sum(widths[1:])  # before the map, behind it, and a gradient
+    return max(8, min(40, _CACHE // (4 * (4 * parameters + BATCH * units))))
 
 
 def contest(options: Options) -> Contest:
@@ -524,35 +574,36 @@ def contest(options: Options) -> Contest:
     quick = options.preset == "quick"
     names = ("digits",) if quick else ("digits", "wine", "breast_cancer")
     tables = [options.table] if options.table is not None else [load(name) for name in names]
+    widths, depths = ((32,), (1, 2)) if quick else ((32, 128), (1, 2, 4))
+    for width in widths:
+        for arm in arms:
+            check_arm(arm, width)
+    budget: dict[str, Any] = {"steps": 400, "evaluate_every": 20} if quick else {"steps": 2000, "evaluate_every": 50}
+    budget["compiled"] = not quick
     tasks: list[Task] = []
     for table in tables:
-        largest = max(1, min(16, _LARGEST_DATA // table.features.nbytes))
+        inputs, classes = table.features.shape[1], len(table.class_names)
         several = f"{table.name}: " if len(tables) > 1 else ""
-        for width in (32,) if quick else (32, 128):
+        most = max(1, _LARGEST_DATA // table.features.nbytes)
+        for width in widths:
             wide = "" if quick else f", width {width}"
-            size: dict[str, Any] = {
-                "steps": 400 if quick else 2000,
-                "evaluate_every": 20 if quick else 50,
-                "largest_fleet": largest,
-                "width": width,
-            }
-            for depth in (1, 2) if quick else (1, 2, 4):
+            size: dict[str, Any] = {"table": table, "width": width, **budget}
+            for depth in depths:
                 layers = f"{depth} hidden layer{'s' * (depth > 1)}"
                 name = f"classify {table.name} depth {depth} width {width}"
                 label = f"{several}classify, {layers}{wide}"
-                tasks.append(Classify(name=name, label=label, table=table, depth=depth, **size))
+                largest = min(most, fleet_size((inputs, *[width] * depth, classes)))
+                tasks.append(Classify(name=name, label=label, depth=depth, largest_fleet=largest, **size))
             name = f"memorise {table.name} width {width}"
             label = f"{several}memorise random labels{wide}"
-            tasks.append(Memorise(name=name, label=label, table=table, **size))
-    for width in (32,) if quick else (32, 128):
-        for arm in arms:
-            check_arm(arm, width)
+            largest = min(most, fleet_size((inputs, width, width, MEMORISED_CLASSES)))
+            tasks.append(Memorise(name=name, label=label, largest_fleet=largest, **size))
+    for width in widths:
         wide = "" if quick else f", width {width}"
-        budget: dict[str, Any] = (
-            {"steps": 400, "evaluate_every": 20} if quick else {"steps": 2000, "evaluate_every": 50}
-        )
+        largest = fleet_size((2, width, width, len(FUNCTIONS)))
+        label = f"fit a bank of functions{wide}"
         tasks.append(
-            FitFunctions(name=f"functions width {width}", label=f"fit a bank of functions{wide}", width=width, **budget)
+            FitFunctions(name=f"functions width {width}", label=label, width=width, largest_fleet=largest, **budget)
         )
     return Contest(
         place="hidden",
@@ -561,4 +612,5 @@ def contest(options: Options) -> Contest:
         tasks=tuple(tasks),
         report=hidden_report.report,
         code=("softplace.maps", "softplace.hidden", "softplace.probes", "softplace.study.contests.hidden"),
+        uses=("preset", "maps", "table"),
     )
