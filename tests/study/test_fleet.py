@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from softplace import maps
 from softplace.hidden import initialise
 from softplace.study.contest import Arm, Measurement, Members, Task, generator, looped
-from softplace.study.contests.hidden import ARMS, BATCH, Classifiers, Classify, FitFunctions, Memorise, Networks
+from softplace.study.contests.hidden import BATCH, Classifiers, Classify, FitFunctions, Memorise, Networks
+from softplace.study.contests.hidden_arms import ARMS
 from softplace.study.data import load, split
 from softplace.study.fleet import Fleet, Outcome, compiler_missing
 from softplace.study.optimizer import SGD, Adam, Optimizer

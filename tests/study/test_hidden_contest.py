@@ -8,7 +8,8 @@ from torch import Tensor
 
 from softplace.errors import InputError
 from softplace.study.contest import Arm, Options
-from softplace.study.contests.hidden import ARMS, check_arm, chosen_arms, contest, fleet_size
+from softplace.study.contests.hidden import contest, fleet_size
+from softplace.study.contests.hidden_arms import ARMS, check_arm, chosen_arms
 
 
 @pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)

@@ -120,7 +120,7 @@ def test_a_map_of_another_package_joins_the_hidden_contest(another_package: Path
     result = Study("hidden", maps=["leaky"], data=load_wine(return_X_y=True), seeds=4, out=out, workers=2).run()
     assert {row["arm"] for row in result.rows} == {"softmax", "leaky"}
     verdicts = json.loads((out / "verdicts.json").read_text(encoding="utf-8"))
-    assert len(verdicts) == 9  # two of the eleven need ReLU with batch normalisation
+    assert len(verdicts) == 14  # two of the sixteen need ReLU with batch normalisation
     for verdict in verdicts:
         assert list(verdict) == list(SCHEMA)
         assert all(isinstance(verdict[name], kind) for name, kind in SCHEMA.items())

@@ -202,9 +202,9 @@ def _extended(grid: tuple[float, ...], first: tuple[float, ...], best: set[float
     ratio = first[-1] / first[-2]
     lower, upper = sum(rate < first[0] for rate in grid), sum(rate > first[-1] for rate in grid)
     if grid[0] in best and lower < EXTENSIONS:
-        grid = (float(f"{grid[0] / ratio:.4g}"), *grid)
+        grid = (float(f"{grid[0] / ratio:.3g}"), *grid)
     if grid[-1] in best and upper < EXTENSIONS:
-        grid = (*grid, float(f"{grid[-1] * ratio:.4g}"))
+        grid = (*grid, float(f"{grid[-1] * ratio:.3g}"))
     return grid
 
 

@@ -353,7 +353,8 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, int):
         if seeds < 4:
             raise InputError(
-                f"'seeds' must be 4 or more (half tune, half judge; 12 are the fewest that can decide). Got {seeds}."
+                f"'seeds' must be 4 or more (half tune, half judge; 20 are the fewest that decide with every map). "
+                f"Got {seeds}."
             )
         return tuple(range(seeds))
     chosen = tuple(seeds)

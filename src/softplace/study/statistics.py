@@ -276,7 +276,7 @@ class Contrast:
         elif self.outcome == "cannot tell" and self.more_seeds is None:
             end = ", and more seeds would not help"
         elif self.more_seeds is not None:
-            end = f": about {self.more_seeds:,} more seed{'s' * (self.more_seeds > 1)} needed"
+            end = f": about {self.more_seeds:,} more judged seed{'s' * (self.more_seeds > 1)} needed"
         # As many decimals as keep the text on that side of alpha on which p is.
         p, alpha = self.p_adjusted, self.alpha
         digits = next((k for k in range(3, 17) if round(p, k) > 0 and (round(p, k) <= alpha) == (p <= alpha)), 17)

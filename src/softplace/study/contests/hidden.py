@@ -17,31 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from softplace import maps, probes
-from softplace.errors import InputError, nearest
-from softplace.hidden import Activation, Layers, forward, initialise
-from softplace.maps import Map
+from softplace import probes
+from softplace.hidden import Layers, forward, initialise
 from softplace.study.contest import Arm, Contest, Curve, Measurement, Members, Metric, Options, Task, generator
 from softplace.study.contests import hidden_report
+from softplace.study.contests.hidden_arms import activation_of, check_arm, chosen_arms
 from softplace.study.data import Part, Parts, Table, load, split
 from softplace.study.store import JSON, Role
 
-ARMS = (
-    Arm(name="identity", map="identity"),
-    Arm(name="softmax", map="softmax"),
-    Arm(name="softmax × width", map="softmax", options={"scale": "width"}),
-    Arm(name="softmax + LayerNorm", map="softmax", options={"layer_norm": True}),
-    Arm(name="softmax + BatchNorm", map="softmax", options={"batch_norm": True}),
-    Arm(name="sigmoid", map="sigmoid"),
-    Arm(name="tanh", map="tanh"),
-    Arm(name="ReLU", map="relu"),
-    Arm(name="GELU", map="gelu"),
-    Arm(name="SoLU", map="solu", options={"layer_norm": True}),
-    Arm(name="sparsemax", map="sparsemax"),
-    Arm(name="sigmoid + BatchNorm", map="sigmoid", options={"batch_norm": True}),
-    Arm(name="tanh + BatchNorm", map="tanh", options={"batch_norm": True}),
-    Arm(name="ReLU + BatchNorm", map="relu", options={"batch_norm": True}),
-)
 BATCH = 128
 PROBE_ROWS = 512
 JACOBIAN_ROWS = 32
@@ -65,12 +48,6 @@ FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ridge": lambda x, y: torch.abs(x - y),
     "step": lambda x, y: (x + 0.5 * y > 0.2).to(x.dtype),
 }
-
-
-def activation_of(arm: Arm) -> Activation:
-    """What the arm puts between two layers."""
-    options: dict[str, Any] = dict(arm.options)
-    return Activation(map=maps.get(arm.map), **options)
 
 
 class Networks(Members):
@@ -231,6 +208,7 @@ class Classifiers(Networks):
             "off_diagonal": probes.off_diagonal_share(jacobians).nanmean(1),
             "others_rise": pushed.others.mean(1) / pushed.own.mean(1).abs(),
             "share_rising": pushed.share_rising.mean(1),
+            "image_dimension": probes.image_dimension(row_wise, scores[:, :JACOBIAN_ROWS]).mean(1),
             "gradient_gain": torch.stack(gains).clamp(min=1e-12).log10().mean(0),
         }
         if pushed.loss_change is not None:
@@ -273,6 +251,7 @@ class Classify(Task):
             Metric(name="steps_to_target", label="steps to target", higher_is_better=False, worst=float(self.steps)),
             Metric(name="effective_rank", label="effective rank / width", higher_is_better=True, worst=0.0),
             Metric(name="rank_deficiency", label="rank deficiency", higher_is_better=False, worst=float(self.width)),
+            Metric(name="image_dimension", label="dimensions of the image", higher_is_better=True, worst=0.0),
             Metric(name="correlation", label="mean |correlation| of units", higher_is_better=False, worst=1.0),
             Metric(name="sparsity", label="Hoyer sparsity", higher_is_better=True, worst=0.0),
             Metric(name="off_diagonal", label="off-diagonal Jacobian share", higher_is_better=False, worst=1.0),
@@ -455,109 +434,6 @@ def _measurements(columns: Mapping[str, Tensor], figures: Sequence[Mapping[str, 
     ]
 
 
-def chosen_arms(chosen: Sequence[str | Map] | None) -> tuple[Arm, ...]:
-    """The arms of some maps, or all: a name of an arm, or of a map (then all its arms), or a callable.
-
-    Softmax is always among them: it is what the study asks about.
-    """
-    if chosen is None:
-        return ARMS
-    arms: dict[str, Arm] = {arm.name: arm for arm in ARMS if arm.name == "softmax"}
-    by_name = {arm.name.lower(): arm for arm in ARMS}
-    known = (*maps.names(), *(arm.name for arm in ARMS if arm.options))
-    for each in chosen:
-        if not isinstance(each, str):
-            given = getattr(each, "__name__", None)
-            name = given if isinstance(given, str) else type(each).__name__
-            if name.lower() in by_name:
-                name += " (yours)"
-            if name in arms and arms[name].map is not each:
-                raise InputError(
-                    f"'maps' must have different names. Got two that are called {name!r}. Set __name__ of one of them."
-                )
-            found = [Arm(name=name, map=maps.get(each))]
-        elif each.lower() in by_name and by_name[each.lower()].options and each.lower() != "solu":
-            found = [by_name[each.lower()]]
-        elif each.lower() in maps.names() or each in maps.names():
-            name = each if each in maps.names() else each.lower()
-            found = [arm for arm in ARMS if arm.map == name] or [Arm(name=name, map=name)]
-        else:
-            raise InputError(f"Unknown map {each!r} for the place 'hidden'. {nearest(each, known)}")
-        arms |= {arm.name: arm for arm in found}
-    if len(arms) < 2:
-        raise InputError("'maps' must name a map to compare softmax with. Got none. Use e.g. relu,tanh.")
-    order = [arm.name for arm in ARMS]
-    return tuple(sorted(arms.values(), key=lambda arm: order.index(arm.name) if arm.name in order else len(order)))
-
-
-def check_arm(arm: Arm, width: int) -> None:
-    """Raise `InputError` unless the arm's map can be trained and probed.
-
-    It must give finite weights of the scores' shape and dtype (in float32 and float64) with a finite gradient, the
-    same each time, along whichever `dim`, for every row alone, and with the operations that the probes use.
-    """
-    try:
-        fault = _fault(activation_of(arm), width)
-    except Exception as error:
-        text = " ".join(str(error).split())[:200]
-        fault = (
-            f"expected a function map(scores, dim) for float32 and float64 scores of any shape, that torch.func can "
-            f"differentiate, got {type(error).__name__}: {text}"
-        )
-    if fault is not None:
-        raise InputError(f"map {arm.name!r}: {fault}. Mend it, or leave it out with --maps.")
-
-
-def _fault(activation: Activation, width: int) -> str | None:
-    function = activation.map
-    scores = torch.randn(3, width, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    shape, dtype = tuple(scores.shape), scores.dtype
-    weights = function(scores, 1)
-    got: object = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-    if got != shape:
-        return f"expected weights of the scores' shape {shape}, got {got}"
-    if not weights.requires_grad:
-        return "expected a differentiable map of torch operations, got one without a gradient"
-    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(weights.square().sum(), scores, allow_unused=True)
-    gradient = gradients[0]
-    if gradient is None:
-        return "expected weights that depend on the scores, got a gradient of none"
-    scores = scores.detach()
-    double = function(scores.double(), 1)
-    for name, values, wanted in (("weights", weights, dtype), ("gradient", gradient, dtype), ("weights", double, None)):
-        if not values.isfinite().all():
-            bad = int((~values.isfinite()).sum())
-            return f"expected finite {name} for finite scores, got {bad} NaN or infinite of {values.numel()}"
-        if values.dtype != (wanted or torch.float64):
-            return f"expected {name} of the scores' dtype {wanted or torch.float64}, got {values.dtype}"
-    same = {
-        "the same weights for the same scores (random numbers must come from a generator that is seeded in the map)": (
-            function(scores, 1),
-            weights,
-        ),
-        "the same weights in float64 as in float32": (double.float(), weights),
-        "the same weights along dim=-1 of the transposed scores (is 'dim' ignored?)": (
-            function(scores.transpose(1, 2).contiguous(), -1).transpose(1, 2),
-            weights,
-        ),
-        "the same weights whatever the other networks of a batch are": (function(scores[:1], 1), weights[:1]),
-        "the same weights whatever the other rows of a batch are": (function(scores[:, :, :2], 1), weights[:, :, :2]),
-    }
-    for name, (mine, expected) in same.items():
-        difference = float((mine - expected).detach().abs().max())
-        if difference > 1e-3 * float(expected.detach().abs().max()):
-            return f"expected {name}, got a difference of {difference:.2g}"
-
-    def row_wise(values: Tensor) -> Tensor:
-        return activation.after_normalisation(values, -1)
-
-    rows = scores.double().transpose(1, 2)
-    probes.jacobian(row_wise, rows)
-    probes.push_down(row_wise, rows, PUSH)
-    probes.gradient_gain(row_wise, rows)
-    return None
-
-
 def fleet_size(widths: Sequence[int]) -> int:
     """How many members of these widths train fastest as one program on a CPU core: as many as its cache holds.
 
@@ -611,6 +487,12 @@ def contest(options: Options) -> Contest:
         arms=arms,
         tasks=tuple(tasks),
         report=hidden_report.report,
-        code=("softplace.maps", "softplace.hidden", "softplace.probes", "softplace.study.contests.hidden"),
+        code=(
+            "softplace.maps",
+            "softplace.hidden",
+            "softplace.probes",
+            "softplace.study.contests.hidden",
+            "softplace.study.contests.hidden_arms",
+        ),
         uses=("preset", "maps", "table"),
     )

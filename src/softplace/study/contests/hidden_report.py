@@ -1,165 +1,21 @@
-"""How the hidden contest is judged: each claim's criterion, fixed before any score is seen, its verdict and figures."""
+"""How the hidden contest is judged: each claim's verdict by its criterion, what is said of it, and its figures."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 
 from softplace.study import statistics
-from softplace.study.contest import Task
+from softplace.study.contest import Metric, Task
+from softplace.study.contests.hidden_claims import CANDIDATES, CLAIMS, HIGHLIGHT, SOFTMAX, Claim
 from softplace.study.contests.hidden_references import REFERENCES
 from softplace.study.report import Axis, Cell, Figure, PlaceReport, Section, Verdict
-from softplace.study.results import Results
+from softplace.study.results import Results, Scores
 from softplace.study.statistics import Contrast
 
-SOFTMAX = "softmax"
-CANDIDATES = ("sigmoid", "tanh", "ReLU", "sigmoid + BatchNorm", "tanh + BatchNorm", "ReLU + BatchNorm")
-HIGHLIGHT = ("softmax", "softmax + BatchNorm", "ReLU", "ReLU + BatchNorm")
 Word = Literal["supported", "not supported", "opposite", "cannot tell"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A sentence about softmax, and the measure in which it says that softmax is worse.
-
-    `against` are the arms it must be worse than (of those that the study has); `region` is the half-width of practical
-    equivalence; `scale`, `unit` and `decimals` are for the reader.
-    """
-
-    key: str
-    title: str
-    text: str
-    metric: str
-    region: float
-    references: tuple[str, ...]
-    against: tuple[str, ...] = CANDIDATES
-    scale: float = 1.0
-    unit: str = ""
-    decimals: int = 2
-    verb: str = "has"
-
-
-CLAIMS = (
-    Claim(
-        key="accuracy",
-        title="Accuracy: does a hidden softmax cost test accuracy?",
-        text="A network with softmax in its hidden layers is less accurate.",
-        metric="test_accuracy",
-        region=0.01,
-        scale=100.0,
-        unit="points",
-        verb="scores",
-        references=("mozejko2016", "shen2023", "csordas2023", "gu2024", "sukhbaatar2019"),
-    ),
-    Claim(
-        key="dependence",
-        title="1a. Dependence: do softmax units span fewer dimensions?",
-        text="Softmax makes the hidden units linearly dependent: they use fewer dimensions.",
-        metric="effective_rank",
-        region=0.02,
-        decimals=3,
-        verb="has an effective rank / width",
-        references=("mozejko2016", "yang2018"),
-    ),
-    Claim(
-        key="correlation",
-        title="1b. Correlation: are softmax units more correlated?",
-        text="Softmax makes the hidden units more correlated with one another.",
-        metric="correlation",
-        region=0.02,
-        decimals=3,
-        verb="has a mean |correlation|",
-        references=("mozejko2016", "shorten1994"),
-    ),
-    Claim(
-        key="sparsity",
-        title="1c. Sparsity: are softmax activations less sparse?",
-        text="Softmax makes the hidden activations less sparse.",
-        metric="sparsity",
-        region=0.02,
-        decimals=3,
-        verb="has a Hoyer sparsity",
-        references=("mozejko2016", "elhage2022"),
-    ),
-    Claim(
-        key="generalisation",
-        title="1d. Generalisation: is the gap to the training data wider?",
-        text="A hidden softmax generalises worse: its gap between training and test accuracy is wider.",
-        metric="gap",
-        region=0.01,
-        scale=100.0,
-        unit="points",
-        verb="has a gap",
-        references=("mozejko2016", "bugmann1998", "lavoie2023"),
-    ),
-    Claim(
-        key="coupling",
-        title="2a. Coupling: does lowering one unit raise the others?",
-        text="Softmax couples the hidden units: lowering one raises the rest.",
-        metric="off_diagonal",
-        region=0.02,
-        decimals=3,
-        verb="has an off-diagonal share of its Jacobian",
-        references=("mozejko2016", "shorten1994"),
-    ),
-    Claim(
-        key="gradient",
-        title="2b. Gradients: does a hidden softmax shrink them?",
-        text="A hidden softmax passes back a smaller gradient.",
-        metric="gradient_gain",
-        region=0.1,
-        unit="decades",
-        verb="has a gradient gain per layer",
-        references=("nair2025", "wang2021"),
-    ),
-    Claim(
-        key="memorise",
-        title="3a. Expressive power: does softmax hold fewer facts?",
-        text="The constraint costs expressive power: softmax memorises fewer random labels with the same budget.",
-        metric="memorised",
-        region=0.01,
-        scale=100.0,
-        unit="points",
-        verb="memorises",
-        references=("mozejko2016", "csordas2023", "gu2024"),
-    ),
-    Claim(
-        key="functions",
-        title="3b. Expressive power: does softmax fit functions worse?",
-        text="The constraint costs expressive power: softmax fits functions worse with the same budget.",
-        metric="error",
-        region=0.01,
-        decimals=3,
-        verb="has an error (1 = constant)",
-        references=("mozejko2016", "shorten1994", "bugmann1998"),
-    ),
-    Claim(
-        key="batchnorm-accuracy",
-        title="4a. Batch normalisation: is ReLU with it more accurate?",
-        text="Batch normalisation does better what a hidden softmax is meant to do: higher accuracy.",
-        metric="test_accuracy",
-        region=0.01,
-        scale=100.0,
-        unit="points",
-        verb="scores",
-        against=("ReLU + BatchNorm",),
-        references=("mozejko2016", "ioffe2015"),
-    ),
-    Claim(
-        key="batchnorm-steps",
-        title="4b. Batch normalisation: does ReLU with it learn faster?",
-        text="Batch normalisation does better what a hidden softmax is meant to do: fewer steps to a target accuracy.",
-        metric="steps_to_target",
-        region=20.0,
-        unit="steps",
-        decimals=0,
-        verb="needs",
-        against=("ReLU + BatchNorm",),
-        references=("mozejko2016", "ioffe2015"),
-    ),
-)
 
 
 def decide(outcomes: Sequence[statistics.Outcome]) -> Word:
@@ -195,50 +51,52 @@ def headline(results: Results, metric: str) -> Task | None:
     return next((task for task in tasks if task.settings()["depth"] == 2), None)
 
 
+def _rivals(results: Results, claim: Claim) -> list[str]:
+    """The arms that softmax must be worse than, of those that the study has."""
+    others = [arm.name for arm in results.arms if arm.name != SOFTMAX]
+    return [arm for arm in claim.against if arm in others] or (others if claim.against == CANDIDATES else [])
+
+
+def _judge(
+    claim: Claim, metric: Metric, scores: Scores, against: Sequence[str]
+) -> tuple[Word, list[Contrast], Contrast]:
+    """The verdict on a claim from one task: the word, softmax against every other arm, and against the rivals' mean."""
+    about: dict[str, Any] = {
+        "measure": metric.label,
+        "region": claim.region,
+        "higher_is_better": metric.higher_is_better,
+    }
+    family = list(statistics.contrasts(scores, [(SOFTMAX, arm) for arm in scores if arm != SOFTMAX], **about))
+    word = decide([each.outcome for each in family if each.reference in against])
+    name = against[0] if len(against) == 1 else f"the mean of {len(against)} others"
+    rivals = np.mean([scores[arm] for arm in against], axis=0)
+    return word, family, statistics.contrast(scores[SOFTMAX], rivals, arm=SOFTMAX, reference=name, **about)
+
+
 def _section(results: Results, claim: Claim) -> Section | None:
     task = headline(results, claim.metric)
     scores = None if task is None else results.scores(task, claim.metric)
-    others = [arm.name for arm in results.arms if arm.name != SOFTMAX]
-    against = [arm for arm in claim.against if arm in others]
-    if not against and claim.against == CANDIDATES:
-        against = others
+    against = _rivals(results, claim)
     if task is None or scores is None or not against:
         return None
     metric = next(each for each in task.metrics if each.name == claim.metric)
-    family = statistics.contrasts(
-        scores,
-        [(SOFTMAX, other) for other in others],
-        measure=metric.label,
-        region=claim.region,
-        higher_is_better=metric.higher_is_better,
-    )
+    word, family, overall = _judge(claim, metric, scores, against)
     deciding = [each for each in family if each.reference in against]
-    word = decide([each.outcome for each in deciding])
-    name = against[0] if len(against) == 1 else f"the mean of {len(against)} others"
-    overall = statistics.contrast(
-        scores[SOFTMAX],
-        np.mean([scores[arm] for arm in against], axis=0),
-        arm=SOFTMAX,
-        reference=name,
-        measure=metric.label,
-        region=claim.region,
-        higher_is_better=metric.higher_is_better,
-    )
-    sentence = overall.sentence(unit=claim.unit, scale=claim.scale, decimals=claim.decimals, verb=claim.verb)
     side = "lower" if metric.higher_is_better else "higher"
+    unit = claim.unit.removesuffix("s") if claim.region * claim.scale == 1.0 else claim.unit
     criterion = (
         f"Measure: {metric.label}, task “{task.label}”, n = {overall.n} paired seeds that chose no learning rate. "
-        f"Supported if softmax is {side} than each of {', '.join(against)} (sign-flip p ≤ 0.05 after Holm over "
-        f"{len(family)} arms, and a 95 % interval without 0); opposite if it is better than each; cannot tell if more "
-        f"seeds could make it supported; else not supported. Practically the same: within "
-        f"{claim.region * claim.scale:g} {claim.unit}".rstrip()
+        f"Supported if softmax is {side} than {'each of ' * (len(against) > 1)}{', '.join(against)} (sign-flip "
+        f"p ≤ 0.05 after Holm over {len(family)} arms, and a 95 % interval without 0); opposite if it is better than "
+        f"each; cannot tell while more seeds could still support it; else not supported. Practically the same: within "
+        f"{claim.region * claim.scale:g} {unit}".rstrip()
         + "."
     )
     verdict = Verdict(
         place="hidden",
         claim=claim.text,
         verdict=word,
-        sentence=f"{sentence[0].upper()}{sentence[1:]} {_one_by_one(deciding)}".rstrip(),
+        sentence=_upper(f"{_one_by_one(deciding)}{_said(claim, overall, judged=len(deciding) == 1)}"),
         criterion=criterion,
         measure=f"{metric.label} (95 % interval of the paired difference)",
         estimate=overall.estimate,
@@ -249,11 +107,33 @@ def _section(results: Results, claim: Claim) -> Section | None:
         references=claim.references,
         contrasts=[_contrast_row(each) for each in family],
     )
-    figures = [_differences(claim, family, metric.label), *_extra(results, claim, task)]
-    text = [
-        each.sentence(unit=claim.unit, scale=claim.scale, decimals=claim.decimals, verb=claim.verb) for each in deciding
+    figures = [
+        _differences(claim, metric, family),
+        *_elsewhere(results, claim, task, against),
+        *_extra(results, claim, task),
     ]
-    return Section(key=claim.key, title=claim.title, verdict=verdict, text=text, figures=figures)
+    text = [_upper(_said(claim, each)) for each in deciding if len(deciding) > 1]
+    return Section(
+        key=claim.key,
+        title=claim.title,
+        verdict=verdict,
+        text=[*text, *_beside(claim, metric, scores)],
+        figures=figures,
+    )
+
+
+def _said(claim: Claim, contrast: Contrast, *, judged: bool = True) -> str:
+    """A contrast in the claim's words; not `judged`, without its outcome, which does not decide the claim."""
+    sentence = contrast.sentence(unit=claim.unit, scale=claim.scale, decimals=claim.decimals, verb=claim.verb)
+    if claim.key == "memorise":
+        sentence = sentence.replace(" lower than", " fewer than").replace(" higher than", " more than")
+    if claim.verb in ("needs", "lacks"):
+        sentence = sentence.replace(" lower than", " fewer than").replace(" higher than", " more than")
+    return sentence if judged else f"{sentence[: sentence.rindex('): ')]})."
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _one_by_one(deciding: Sequence[Contrast]) -> str:
@@ -265,7 +145,58 @@ def _one_by_one(deciding: Sequence[Contrast]) -> str:
         groups.setdefault(each.outcome, []).append(each.reference)
     joint = {"worse": "worse than", "better": "better than", "practically the same": "practically the same as"}
     said = [f"{joint.get(outcome, 'not told apart from')} {', '.join(names)}" for outcome, names in groups.items()]
-    return f"One by one: {'; '.join(said)}."
+    return f"softmax is {'; '.join(said)}. On the whole (this does not decide) "
+
+
+def _beside(claim: Claim, metric: Metric, scores: Scores) -> list[str]:
+    """What the difference is made of, in contrasts that do not decide the claim."""
+    pairs = [pair for pair in claim.beside if all(arm in scores for arm in pair)]
+    if not pairs:
+        return []
+    found = statistics.contrasts(
+        scores, pairs, measure=metric.label, region=claim.region, higher_is_better=metric.higher_is_better
+    )
+    return [_upper(f"beside it, {_said(claim, each)}") for each in found]
+
+
+def _elsewhere(results: Results, claim: Claim, judged: Task, against: Sequence[str]) -> list[Figure]:
+    """The same rule on every task that has the measure: whether the verdict is one of this task alone."""
+    rows: list[dict[str, Cell]] = []
+    for task in results.contest.tasks:
+        scores = (
+            None if claim.metric not in {each.name for each in task.metrics} else results.scores(task, claim.metric)
+        )
+        if scores is None:
+            continue
+        metric = next(each for each in task.metrics if each.name == claim.metric)
+        word, _, overall = _judge(claim, metric, scores, against)
+        rows.append(
+            {
+                "task": f"{task.label}{' (judged)' * (task is judged)}",
+                "difference": claim.scale * overall.estimate,
+                "low": claim.scale * overall.interval.low,
+                "high": claim.scale * overall.interval.high,
+                "verdict": word,
+                "n": overall.n,
+            }
+        )
+    if len(rows) < 2:
+        return []
+    words = "; ".join(f"{row['task']}: {row['verdict']}" for row in rows)
+    unit = f" ({claim.unit})" if claim.unit else ""
+    return [
+        Figure(
+            key=f"{claim.key}-tasks",
+            kind="interval",
+            title="The same rule on each task",
+            caption=f"Only the task marked “judged” was chosen beforehand; the others show how far it goes. {words}.",
+            x=Axis(column="difference", label=f"Softmax minus the mean of its rivals{unit}"),
+            y=Axis(column="task", label="Task", scale="category"),
+            rows=rows,
+            reference_line=0.0,
+            band=(-claim.region * claim.scale, claim.region * claim.scale),
+        )
+    ]
 
 
 def _contrast_row(contrast: Contrast) -> dict[str, object]:
@@ -273,13 +204,13 @@ def _contrast_row(contrast: Contrast) -> dict[str, object]:
     low, high = row.pop("interval")
     # All differences equal (everybody memorised everything): there is no standard deviation to divide by.
     row["effect_size"] = contrast.effect_size if math.isfinite(contrast.effect_size) else None
-    kept = ("arm", "reference", "n", "estimate", "p_adjusted", "probability_of_improvement", "effect_size")
+    kept = ("arm", "reference", "n", "estimate", "p", "p_adjusted", "probability_of_improvement", "effect_size")
     more = ("interquartile_mean", "outcome", "more_seeds")
     return {**{name: row[name] for name in kept}, "low": low, "high": high, **{name: row[name] for name in more}}
 
 
-def _differences(claim: Claim, family: Sequence[Contrast], label: str) -> Figure:
-    scale = claim.scale
+def _differences(claim: Claim, metric: Metric, family: Sequence[Contrast]) -> Figure:
+    scale, label = claim.scale, metric.label
     rows: list[dict[str, Cell]] = [
         {
             "arm": each.reference,
@@ -305,7 +236,8 @@ def _differences(claim: Claim, family: Sequence[Contrast], label: str) -> Figure
         key=f"{claim.key}-differences",
         kind="interval",
         title=f"{label[0].upper()}{label[1:]}: each arm minus softmax",
-        caption=f"Of {len(family)} other arms, softmax is {', '.join(found)}.",
+        caption=f"Of {len(family)} other arms, softmax is {', '.join(found)}. Right of the dashed line an arm is "
+        f"higher than softmax; {'higher' if metric.higher_is_better else 'lower'} is better here.",
         x=Axis(column="difference", label=f"Difference in {label}{unit}, {family[0].n} paired seeds"),
         y=Axis(column="arm", label="Arm", scale="category"),
         rows=rows,
@@ -381,15 +313,17 @@ def _learning(results: Results, task: Task, column: str, arms: Sequence[str]) ->
             values = [float(record.curve[column][point] or 0.0) for record in records]
             final[arm] = float(np.mean(values))
             rows.append({"arm": arm, "step": step, column: final[arm], **_band(values)})
-    best = max(final, key=lambda arm: final[arm])
     label = column.replace("_", " ")
+    caption = "Of no arm two networks were left at the end."
+    if final:
+        best = max(final, key=lambda arm: final[arm])
+        caption = f"After the last step {best} is highest ({final[best]:.3f})"
+        caption += f" and softmax is at {final[SOFTMAX]:.3f}." if SOFTMAX in final and best != SOFTMAX else "."
     return Figure(
         key=f"{task.name}-learning-{len(arms)}",
         kind="curve",
         title=f"{label.capitalize()} while learning, each arm at its best learning rate",
-        caption=f"After the last step {best} is highest ({final[best]:.3f}) and softmax is at {final[SOFTMAX]:.3f}."
-        if SOFTMAX in final
-        else f"After the last step {best} is highest ({final[best]:.3f}); every softmax network diverged.",
+        caption=caption,
         x=Axis(column="step", label="Step"),
         y=Axis(column=column, label=f"{label} (mean, 95 % interval)"),
         rows=rows,
@@ -405,14 +339,12 @@ def _spectra(results: Results, task: Task, arms: Sequence[str]) -> Figure:
         if spectra.ndim == 2:
             for index, value in enumerate(np.exp(np.log(np.maximum(spectra, 1e-9)).mean(0)), start=1):
                 rows.append({"arm": arm, "index": index, "share": float(value)})
-    lowest = min((float(row["share"] or 0) for row in rows if row["arm"] == SOFTMAX), default=math.nan)
     return Figure(
         key="spectra",
         kind="curve",
         title="Singular values of the centred activations of the last hidden layer",
-        caption=f"Softmax units sum to one, so one dimension is lost exactly (smallest share {lowest:.0e}); what "
-        "matters "
-        "is how fast the others fall.",
+        caption="Softmax units sum to one, so their last singular value is 0 but for rounding (values below 10⁻⁹ are "
+        "drawn there); what matters is how fast the others fall.",
         x=Axis(column="index", label="Index of the singular value"),
         y=Axis(column="share", label="Singular value / largest (geometric mean of the seeds)", scale="log"),
         rows=rows,
@@ -444,9 +376,13 @@ def _maps(
             key=key,
             kind="heatmap",
             title=title,
-            caption=f"Mean absolute value off the diagonal: {said}.",
-            x=Axis(column="other", label="Unit", scale="category"),
-            y=Axis(column="unit", label="Unit", scale="category"),
+            caption=f"Mean absolute value off the diagonal: {said}. A unit that never varies has no correlation (grey)."
+            if key == "correlation"
+            else f"Mean absolute value off the diagonal: {said}.",
+            x=Axis(
+                column="other", label="Unit" if key == "correlation" else "Pre-activation of unit", scale="category"
+            ),
+            y=Axis(column="unit", label="Unit" if key == "correlation" else "Activation of unit", scale="category"),
             rows=rows,
             facet="arm",
             value_label=label,
@@ -503,15 +439,8 @@ def _functions(results: Results, task: Task) -> Figure:
 
 
 def _answer(sections: Sequence[Section]) -> str:
-    verdicts = {section.key: section.verdict for section in sections if section.verdict is not None}
-    words: dict[str, list[str]] = {}
-    for section in sections:
-        if section.verdict is not None and section.key != "accuracy":
-            words.setdefault(section.verdict.verdict, []).append(section.title.split(":")[0])
-    reasons = "; ".join(f"{word}: {', '.join(titles)}" for word, titles in words.items())
-    accuracy = verdicts.get("accuracy")
-    first = f"{accuracy.claim} {accuracy.verdict.capitalize()}: {accuracy.sentence} " if accuracy is not None else ""
-    return f"{first}Of the reasons usually given, {reasons}."
+    verdict = next((section.verdict for section in sections if section.key == "accuracy"), None)
+    return "" if verdict is None else f"Measured here, in {verdict.measure.split(' (')[0]}: {verdict.sentence}"
 
 
 def _method(results: Results) -> list[str]:
@@ -522,12 +451,16 @@ def _method(results: Results) -> list[str]:
         "same split, the same initial draw and the same order of batches.",
         f"Optimizer Adam, batches of 128 rows, {first.steps} steps. The learning rate of each arm is the one with the "
         f"best validation score over {len(results.tune_seeds)} seeds; the other {len(results.seeds)} seeds are judged, "
-        "on test data (random labels and functions: on new labels and points).",
+        "on test data (random labels: on new labels; functions: on one grid, from new training points). Half of the "
+        "seeds tune, so n more judged seeds are 2n more of --seeds.",
+        "Every seed splits the same table anew, so test rows of one seed may be validation rows of another, also of "
+        "one that tuned. The intervals speak of new splits, draws and orders on this table, not of new data.",
         "Grids of learning rates, extended for every arm while the best of any lies on an edge: "
         + "; ".join(f"{label}: {grid[0]:.2g} to {grid[-1]:.2g}, {len(grid)} rates" for label, grid in grids.items())
         + ".",
         "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
-        "p-values, Holm over all arms of a measure. A network that diverged counts with the worst score.",
+        "p-values, Holm over all arms of a measure (not over the claims). A network that diverged, or whose measure is "
+        "not a number (a Jacobian of zeros has no off-diagonal share), counts with the worst score.",
         "The target of “steps to target” is the validation accuracy of the classifier of the nearest class mean; "
         "a network that never reaches it counts with the whole budget.",
     ]
@@ -542,15 +475,18 @@ def _facts(results: Results) -> dict[str, Cell]:
         "networks trained": tuned + members,
         "of these judged": members,
         "judged networks that diverged": diverged,
-        "compute (core seconds in training)": round(results.seconds, 1),
+        "judged scores that are not a number and count as the worst": _unscored(results),
+        "compute (core minutes, measuring included)": round(results.seconds / 60, 1),
         "arms with the best learning rate on an edge": ", ".join(edges) or "none",
     }
     task = headline(results, "test_accuracy")
     scores = None if task is None else results.scores(task, "test_accuracy")
     if scores is not None and "ReLU" in scores:
         spread = float(np.std(scores[SOFTMAX] - scores["ReLU"], ddof=1))
-        least = statistics.minimum_detectable_difference(spread, len(results.seeds))
-        facts["smallest accuracy difference found with power 0.8 (points)"] = round(100 * least, 2)
+        alpha = 0.05 / (len(results.arms) - 1)  # what Holm asks of the smallest p
+        least = statistics.minimum_detectable_difference(spread, len(results.seeds), alpha=alpha)
+        if math.isfinite(least):
+            facts["smallest accuracy difference found with power 0.8 after Holm (points)"] = round(100 * least, 2)
     tables: dict[str, Any] = {}
     for each in results.contest.tasks:
         if (table := getattr(each, "table", None)) is not None:
@@ -559,3 +495,15 @@ def _facts(results: Results) -> dict[str, Cell]:
         size = f"{len(table.labels)} rows, {table.features.shape[1]} features, {len(table.class_names)} classes"
         facts[f"data {table.name}"] = "; ".join((size, *table.notes))
     return facts
+
+
+def _unscored(results: Results) -> int:
+    """Judged scores of networks that did not diverge, in a measure that others of their task have, that are NaN."""
+    missing = 0
+    for task in results.contest.tasks:
+        records = [record for group in results.members[task.name].values() for record in group]
+        for metric in task.metrics:
+            if any(metric.name in record.metrics for record in records):
+                fine = [record for record in records if record.status != "diverged"]
+                missing += sum(record.metrics.get(metric.name) is None for record in fine)
+    return missing
