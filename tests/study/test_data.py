@@ -275,7 +275,71 @@ def test_notes_on_constant_and_coarse_columns(write) -> None:
     assert numbered.notes == ("every column name is a number: is the first row of the file a header?",)
 
 
+def test_notes_on_many_columns_are_cut(write) -> None:
+    header = ",".join([*(f"n{j}" for j in range(30)), *(f"w{j}" for j in range(25)), "y"])
+    line = ",".join(["1"] * 30 + ["u"] * 25)
+    text = f"{header}\n" + rows(f"{line},a", f"{line.replace('1', '2')},b") + "," * 55 + "a\n"
+    notes = load(write(text), target="y").notes
+    assert len(notes) == 63
+    assert notes[20] == "5 more columns hold words: one column of 0 and 1 for each word"
+    assert notes[41] == "5 more columns of words have missing values (their level '(missing)')"
+    assert notes[62] == "10 more columns have missing values (means of the training part fill them)"
+
+
+def test_whole_numbers_above_2_to_the_53_are_classes(tmp_path: Path) -> None:
+    x, _ = arrays(30)
+    large = np.arange(30).astype(np.uint64) % np.uint64(3) + np.uint64(2**63)
+    np.savez(tmp_path / "large.npz", X=x, y=large)
+    table = load(tmp_path / "large.npz")
+    assert table.class_names == ("9223372036854775808", "9223372036854775809", "9223372036854775810")
+    assert np.array_equal(table.labels, np.arange(30) % 3)
+
+
 # --- what is refused ---
+
+
+def test_an_infinite_class_is_refused_in_a_file_as_in_arrays(write) -> None:
+    assert "'inf'" in refusal(write("a,y\n" + rows("1,1", "2,inf")), target="y")
+    assert "infinite" in refusal((np.ones((10, 1)), [1.0, np.inf] * 5))
+    assert load(write("a,y\n" + rows("1,sup", "2,inf")), target="y").class_names == ("inf", "sup")
+
+
+def test_an_archive_with_a_broken_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "broken.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("X.npy", "y.npy"):
+            archive.writestr(name, b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((((\n")
+    assert "an NPZ archive" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\n\n\n", "the names of the columns in row 1, got a blank row"),
+        ("a,y\n1," + "c" * 200_000 + "\n", "field larger than field limit (131072). Shorten the cell"),
+    ],
+)
+def test_a_csv_that_is_no_table_is_refused_for_the_right_reason(write, text: str, said: str) -> None:
+    assert said in refusal(write(text), target="y")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "'data': expected a name or a path, got an empty text"),
+        (
+            "https://example.com/a.csv",
+            "expected a local file, got the address 'https://example.com/a.csv'. Download it",
+        ),
+    ],
+)
+def test_what_is_no_path_is_refused(given: str, said: str) -> None:
+    assert said in refusal(given, target="y")
+
+
+@pytest.mark.parametrize("target", [4, b"y", ["y"]])
+def test_a_target_that_is_no_text_is_refused(write, target: Any) -> None:
+    assert "'target': expected a name (text), got" in refusal(write("4,y\n" + rows("1,a", "2,b")), target=target)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +347,7 @@ def test_notes_on_constant_and_coarse_columns(write) -> None:
     [
         ("", r"table\.csv'?: expected a header and rows, got an empty file\. Give a file with data\."),
         ("x,y\n", r"expected rows below the header, got none\. Give a file with data\."),
-        ("\n1,2\n", r"expected a column for the class .*, got only 0 column"),
+        ("\n1,2\n", r"expected the names of the columns in row 1, got a blank row"),
         ("y\n1\n", r"got only 1 column\. No feature column is left: add one\."),
         ("x;y\n1;2\n", r"got only 1 column\. Is it separated by ';'\? Save it with commas\."),
         ("x\ty\n1\t2\n", r"Is it separated by '\\t'\? Save it with commas\."),

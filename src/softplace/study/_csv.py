@@ -58,6 +58,11 @@ def known_names(name: str, names: Sequence[str]) -> str:
     return nearest(name, [quote(each)[1:-1] for each in shown] + ["..."] * (len(names) > len(shown)))
 
 
+def at_most_20(notes: list[str], more: str) -> list[str]:
+    """Notes on single columns, for a report: of a wide table the first 20, and one line for the others."""
+    return notes if len(notes) <= 20 else [*notes[:20], f"{len(notes) - 20} more columns {more}"]
+
+
 def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
@@ -94,6 +99,8 @@ def _blocks(path: Path) -> Iterator[tuple[Sequence[int], list[tuple[str, ...]]]]
         raise input_error(shown, "text in UTF-8", _bad_byte(path), "Save it as CSV in UTF-8.") from None
     except csv.Error as error:
         way = 'Check that every quote (") is closed and a comma follows it.'
+        if "field limit" in str(error):
+            way = 'Shorten the cell, or close a quote (") that is open.'
         raise input_error(f"{shown}, line {reader.line_num}", "cells in CSV form", one_line(error), way) from None
     except (OSError, EOFError, zlib.error) as error:
         way = "Check that it may be read, or fetch it again."
@@ -246,6 +253,8 @@ def load_csv(path: Path, target: str | None) -> tuple[Features, list[str], Label
 def _check_header(shown: str, header: Sequence[str]) -> None:
     if any("\0" in name for name in header):
         raise input_error(shown, "text", "NUL bytes, as in a binary or UTF-16 file", "Save it as CSV in UTF-8.")
+    if not header:
+        raise input_error(shown, "the names of the columns in row 1", "a blank row", "Start the file with its header.")
     if len(header) < 2:
         mark = next((mark for mark in (";", "\t", "|") if mark in "".join(header)), None)
         way = f"Is it separated by {mark!r}? Save it with commas." if mark else "No feature column is left: add one."
@@ -266,6 +275,7 @@ def one_hot(
     """Put columns of 0 and 1 in the place of the columns of words, in `flat` itself, from the last row to the first."""
     new_names: list[str] = []
     notes: list[str] = []
+    gaps: list[str] = []
     numeric: list[tuple[int, int]] = []
     one_hot: list[tuple[int, NDArray[np.int32], NDArray[np.int32]]] = []
     for j, name in enumerate(names):
@@ -279,7 +289,9 @@ def one_hot(
         new_names += [f"{name}={level}" for level in order]
         notes.append(f"column {column} holds words: one column of 0 and 1 for each of {len(order)} ({some(order)})")
         if missing := words[j].missing():
-            notes.append(f"{missing} of {count} rows have a missing value in column {column} (its level '(missing)')")
+            gaps.append(f"{missing} of {count} rows have a missing value in column {column} (its level '(missing)')")
+    notes = at_most_20(notes, "hold words: one column of 0 and 1 for each word")
+    notes += at_most_20(gaps, "of words have missing values (their level '(missing)')")
     old, new = len(names), len(new_names)
     flat.resize(count * new, refcheck=False)
     step = max(1, 1_000_000 // new)
@@ -294,15 +306,27 @@ def one_hot(
     return flat.reshape(count, new), new_names, notes
 
 
+def _value(level: str) -> float | int:
+    """The number that a class is, exactly: a float cannot tell whole numbers above 2**53 apart."""
+    try:
+        return int(level)
+    except ValueError:
+        return float(level)
+
+
 def number_classes(codes: NDArray[np.int32], levels: Sequence[str]) -> tuple[Labels, list[str]]:
     """Labels, with the classes in the order of their values (all numbers) or names; errors where they are none."""
     rows, counts, total = len(codes), np.bincount(codes, minlength=len(levels)), len(levels)
-    numeric = all(parse(level)[1] == "number" for level in levels)
-    order = sorted(range(total), key=lambda k: (float(levels[k]) if numeric else 0.0, levels[k]))
+    kinds = {parse(level)[1]: level for level in levels}
+    if "not finite" in kinds and "word" not in kinds:
+        got = quote(kinds["not finite"])
+        raise input_error("the target", "classes that are finite numbers or words", got, "Fix or drop these rows.")
+    numeric = kinds.keys() == {"number"}
+    order = sorted(range(total), key=lambda k: (_value(levels[k]) if numeric else 0, levels[k]))
     names, few = [levels[k] for k in order], int(counts.argmin())
     if total == 1:
         raise input_error("the target", "two classes or more", f"one, {quote(names[0])}", "Choose another target.")
-    if numeric and (same := [k for k in range(1, total) if float(names[k - 1]) == float(names[k])]):
+    if numeric and (same := [k for k in range(1, total) if _value(names[k - 1]) == _value(names[k])]):
         pair = f"{names[same[0] - 1]!r} and {names[same[0]]!r}"
         raise input_error("the target", "one spelling of a class", pair, "Write them alike.")
     if numeric and total > 20 and (counts[few] < MINIMUM_PER_CLASS or any(float(name) % 1 for name in names)):

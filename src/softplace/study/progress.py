@@ -1,6 +1,7 @@
 """How far a study is: a live display in a terminal, plain lines elsewhere."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +73,18 @@ class Lines:
             self.say(describe(now))
 
     def say(self, text: str) -> None:
-        """Print a line now."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print a line now; that nobody can read it does not stop a study."""
+        with suppress(OSError):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Terminal:
-    """A display that is redrawn in place: `with Terminal(console) as display:`."""
+    """A display that is redrawn in place, from the first `show` on: `with Terminal(console) as display:`."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
-        self._live.start()
         return self
 
     def __exit__(
@@ -93,13 +95,14 @@ class Terminal:
     def show(self, now: Snapshot) -> None:
         """Redraw."""
         table = Table.grid(padding=(0, 2))
-        table.add_row(f"place {now.place}", f"task {now.task}", f"arm {now.arm}")
+        table.add_row(Text(f"place {now.place}"), Text(f"task {now.task}"), Text(f"arm {now.arm}"))
         table.add_row(
             ProgressBar(total=max(1, now.planned_steps), completed=now.steps, width=30),
             f"{now.alive} alive, {now.done + now.known} done, {now.diverged} diverged of {now.planned} members",
             f"{now.steps_per_second:,.0f} steps/s, {_left(now)}",
         )
         self._live.update(table)
+        self._live.start()  # not before training: bad input ends without a trace of a display
 
     def say(self, text: str) -> None:
         """Print a line above the display."""

@@ -1,6 +1,8 @@
 """A study: contests run to the end, stored as they go, judged and reported."""
 
+import itertools
 import json
+import operator
 import os
 import platform
 import shlex
@@ -31,6 +33,7 @@ from softplace.study.plan import Member, Plan, Shard, shards
 from softplace.study.progress import Display, Silent, Snapshot
 from softplace.study.report import Cell, PlaceReport, Report, Verdict
 from softplace.study.results import Results
+from softplace.study.store import FILE as STORE
 from softplace.study.store import MemberRecord, Store
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ PRESETS = ("quick", "full")
 DEVICES = ("auto", "cpu", "cuda")
 SEEDS = {"quick": 20, "full": 40}
 PAGE, VERDICTS = "page.html", "verdicts.json"
+MOST_SEEDS, MOST_WORKERS = 100_000, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +109,25 @@ class Study:
         workers: int | None = None,
         display: Display | None = None,
     ) -> None:
-        names = places() if place is None else (place,) if isinstance(place, str) else tuple(place)
+        names = places() if place is None else (place,) if isinstance(place, str) else _listed("place", place)
         for name in names:
             if name not in places():
-                raise InputError(f"Unknown place {name!r}. {nearest(name, places())}")
+                raise InputError(f"Unknown place {name!r}. {nearest(str(name), places())}")
         if preset not in PRESETS:
             raise InputError(f"Unknown preset {preset!r}. {nearest(str(preset), PRESETS)}")
         self.seeds = _seeds(SEEDS[preset] if seeds is None else seeds)
         self.device = _device(device)
-        if workers is not None and workers < 1:
-            raise InputError(f"'workers' must be 1 or more. Got {workers}. Leave it out for one per core.")
-        if isinstance(maps, str):
-            raise InputError(f"'maps' must be a list of maps. Got the text {maps!r}. Use [{maps!r}].")
+        self._workers = cores() if workers is None else _whole("workers", workers, 1, MOST_WORKERS, "one per core")
+        if maps is not None:
+            maps = _listed("maps", maps)
+        if target is not None and not isinstance(target, str):
+            raise InputError(f"'target' must be the name of a column. Got {_shown(target)}. Use e.g. target='choice'.")
+        if not isinstance(fresh, bool):
+            raise InputError(f"'fresh' must be True or False. Got {_shown(fresh)}. Leave it out to go on.")
+        if not all(callable(getattr(display or Silent(), name, None)) for name in ("show", "say")):
+            raise InputError(
+                f"'display' must have the methods show and say. Got {_shown(display)}. Leave it out for none."
+            )
         if data is None and target is not None:
             raise InputError(f"'target' needs 'data': got target {target!r} alone. Give a CSV or NPZ file as data.")
         table = None if data is None else load(data, target=target)
@@ -124,15 +135,15 @@ class Study:
             preset="quick" if preset == "quick" else "full", maps=None if maps is None else tuple(maps), table=table
         )
         self.contests = build_all(names, options)
-        self.out = None if out is None else Path(out)
+        self.out = None if out is None else _folder(out)
         self._fresh = fresh
-        self._workers = cores() if workers is None else workers
         self._display = display or Silent()
         self._notes = () if table is None else table.notes
 
     def run(self) -> StudyResult:
         """Train what is not known yet, judge, and (with a folder) write `verdicts.json` and `page.html`."""
         if self.out is not None:
+            _check_targets(self.out)
             return self._run(self.out)
         with tempfile.TemporaryDirectory(prefix="softplace-") as folder:
             return self._run(Path(folder))
@@ -349,20 +360,64 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(seeds, int):
-        if seeds < 4:
-            raise InputError(
-                f"'seeds' must be 4 or more (half tune, half judge; 20 are the fewest that decide with every map). "
-                f"Got {seeds}."
-            )
-        return tuple(range(seeds))
-    chosen = tuple(seeds)
-    if not all(isinstance(seed, int) and 0 <= seed < 2**63 for seed in chosen):
-        raise InputError(f"'seeds' must be whole numbers from 0. Got {list(chosen)!r:.80}. Use e.g. 20.")
-    if len(chosen) < 4 or len(set(chosen)) < len(chosen):
-        raise InputError(f"'seeds' must be four or more different numbers. Got {list(chosen)!r:.80}. Use e.g. 20.")
+def _shown(value: object) -> str:
+    return " ".join(repr(value).split())[:80]
+
+
+def _whole(name: str, value: Any, least: int, most: int, default: str) -> int:
+    """A whole number between two others."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not least <= number <= most:
+        rule = f"{name!r} must be a whole number from {least} to {most:,}"
+        raise InputError(f"{rule}. Got {_shown(value)}. Leave it out for {default}.")
+    return number
+
+
+def _listed(name: str, values: Any) -> tuple[Any, ...]:
+    """A list of one or more."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError(f"{name!r} must be a list. Got {_shown(values)}. Put it into a list: [...].")
+    chosen = tuple(values)
+    if not chosen:
+        raise InputError(f"{name!r} must name one or more. Got an empty list. Leave it out for all.")
     return chosen
+
+
+def _folder(out: str | os.PathLike[str]) -> Path:
+    text = os.fspath(out) if isinstance(out, str | os.PathLike) else ""
+    if not text or "\0" in text:
+        raise InputError(f"'out' must be the path of a folder. Got {_shown(out)}. Use e.g. studies/latest.")
+    return Path(text)
+
+
+def _check_targets(folder: Path) -> None:
+    """What a study writes at its end must be writable at its start, and must not be somebody else's."""
+    for path in map(str, (folder / PAGE, folder / VERDICTS)):
+        if not os.path.lexists(path):
+            continue
+        if os.path.islink(path) or not os.path.isfile(path) or not os.access(path, os.W_OK):
+            raise InputError(f"{path!r}: expected a file that can be written, or none. Got another. Move it away.")
+        if not os.path.exists(folder / STORE):
+            raise InputError(
+                f"{path!r}: expected a folder that a study made, or one without this file. Got a file that is not "
+                "of a study. Choose another folder."
+            )
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    default = "20, or 40 in the full preset"
+    if isinstance(seeds, Iterable) and not isinstance(seeds, str | bytes):
+        few = itertools.islice(seeds, MOST_SEEDS + 1)
+        chosen = tuple(_whole("seeds", seed, 0, 2**63 - 1, default) for seed in few)
+        if not 4 <= len(chosen) <= MOST_SEEDS or len(set(chosen)) < len(chosen):
+            got = f"{len(chosen):,} or more" if len(chosen) > MOST_SEEDS else _shown(list(chosen))
+            raise InputError(f"'seeds' must be 4 to {MOST_SEEDS:,} different numbers. Got {got}. Use e.g. 20.")
+        return chosen
+    default += "; 20 are the fewest that can decide with all arms (10 judged pairs against 13 contrasts)"
+    return tuple(range(_whole("seeds", seeds, 4, MOST_SEEDS, default)))
 
 
 def _device(device: str) -> str:

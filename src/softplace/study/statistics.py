@@ -4,7 +4,8 @@ An arm and a reference trained with the same seed (same initial draw, data order
 difference of scores. A `Contrast` is what n pairs say; `contrasts` judges a family of them by a rule fixed before any
 score is seen (`alpha` = 0.05 and the region of practical equivalence come with the contest):
 
-1. fewer pairs than can ever reach `alpha` in a single test (6 at 0.05): *cannot tell*, whatever the numbers;
+1. fewer pairs than can ever reach `alpha` in this family (6 at 0.05 for one contrast, 10 for 13): *cannot tell*,
+   whatever the numbers, so that no side can be concluded alone;
 2. the interval of the mean difference lies wholly inside (-region, region): *practically the same*, also where the
    difference is significant (real, and too small to matter);
 3. the sign-flip p-value after Holm is at most `alpha` **and** the interval excludes zero: *better* or *worse*;
@@ -409,7 +410,7 @@ def as_family(members: Iterable[Contrast]) -> tuple[Contrast, ...]:
     alphas = sorted({one.alpha for one in given})
     _check("alpha", alphas, len(alphas) <= 1, "the same in all contrasts of a family")
     for one, p in zip(given, holm([one.p for one in given]).tolist(), strict=True):
-        outcome = _outcome(one.interval, p, one.n, one.region, one.higher_is_better, one.alpha)
+        outcome = _outcome(one.interval, p, one.n, one.region, one.higher_is_better, one.alpha, len(given))
         more = None
         if outcome == "cannot tell":
             more = _more_seeds(one.n, one.estimate, one.standard_deviation, one.region, len(given), one.alpha, 0.8)
@@ -417,9 +418,11 @@ def as_family(members: Iterable[Contrast]) -> tuple[Contrast, ...]:
     return tuple(judged)
 
 
-def _outcome(interval: Interval, p: float, n: int, region: float, higher_is_better: bool, alpha: float) -> Outcome:
-    """The rule at the top of this module; `p` is after Holm."""
-    if n < minimum_pairs(1, alpha):
+def _outcome(
+    interval: Interval, p: float, n: int, region: float, higher_is_better: bool, alpha: float, family: int = 1
+) -> Outcome:
+    """The rule at the top of this module; `p` is after Holm over `family` contrasts."""
+    if n < minimum_pairs(family, alpha):
         return "cannot tell"
     if -region < interval.low and interval.high < region:
         return "practically the same"

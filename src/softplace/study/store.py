@@ -143,7 +143,7 @@ class Store:
         healthy study of this version (the file is then left as it is, byte for byte).
         """
         with _explained(Path(folder)):
-            path = Path(folder).absolute() / FILE
+            path = _path(folder)
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = _lock(path.parent)
             connection = None
@@ -172,7 +172,7 @@ class Store:
     def read(cls, folder: Path) -> Self:
         """The store of a folder, to read only, also while a study writes it. `InputError` without a healthy study."""
         with _explained(Path(folder)):
-            path = Path(folder).absolute() / FILE
+            path = _path(folder)
             if not path.exists():
                 raise InputError(f"study folder {folder}: expected one with a {FILE}, got none; check the path")
             _examine(path, writable=False)
@@ -212,10 +212,6 @@ class Store:
         """Every provenance by its id."""
         rows = self._select("SELECT id, content FROM provenance ORDER BY id")
         return {row: self._parse(text) for row, text in rows}
-
-    def known(self, keys: Iterable[str]) -> set[str]:
-        """Those of the keys whose members are finished."""
-        return {row[0] for row in self._by_keys("SELECT key FROM members", keys)}
 
     def finish(self, shard_key: str, records: Iterable[MemberRecord]) -> None:
         """Store the members of a shard and drop its checkpoint, both or neither.
@@ -271,27 +267,12 @@ class Store:
         warnings.warn(text, RuntimeWarning, stacklevel=2)
         return None
 
-    def drop_checkpoint(self, shard_key: str) -> None:
-        """Forget the state of a shard, if there is one."""
-        with self._writing():
-            self._drop(shard_key)
-
-    def members(self, keys: Iterable[str] | None = None, place: str | None = None) -> list[MemberRecord]:
-        """The finished members, all or those of keys and place, by place, contest, task, arm, rate, seed, role, key."""
-        query = f"SELECT {', '.join(_COLUMNS)}, checksum FROM members"
-        rows = self._select(query) if keys is None else self._by_keys(query, keys)
-        chosen = [self._decode(row) for row in rows if place is None or row[1] == place]
+    def members(self, place: str | None = None) -> list[MemberRecord]:
+        """The finished members, all or those of a place, by place, contest, task, arm, rate, seed, role, key."""
+        where, values = ("TRUE", ()) if place is None else ("place = ?", (place,))
+        rows = self._select(f"SELECT {', '.join(_COLUMNS)}, checksum FROM members WHERE {where}", values)
+        chosen = [self._decode(row) for row in rows]
         return sorted(chosen, key=lambda m: (m.place, m.contest, m.task, m.arm, m.learning_rate, m.seed, m.role, m.key))
-
-    def table(self) -> list[dict[str, str | float | None]]:
-        """A flat row per member, in the order of `members`: its fields but `curve` and `probes`, then every metric.
-
-        The metrics are those that any member has, by name, None where a member lacks one.
-        """
-        members = self.members()
-        fields = [name for name in _COLUMNS if name not in _JSON_COLUMNS]
-        names = sorted({name for member in members for name in member.metrics})
-        return [{f: getattr(m, f) for f in fields} | {name: m.metrics.get(name) for name in names} for m in members]
 
     def clear(self, place: str | None = None) -> int:
         """Forget the members and checkpoints of a place (and checkpoints without one), or all but the provenance.
@@ -308,17 +289,6 @@ class Store:
             if place is None:
                 connection.execute("DELETE FROM notes")
         return count
-
-    def put_note(self, key: str, value: JSON) -> None:
-        """Keep a small JSON value (a setting of the study) under a key, in place of the one that was there."""
-        row = (_text("note key", key), _dump(_plain(value)))
-        with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", row)
-
-    def note(self, key: str) -> JSON:
-        """The value under a key, or None."""
-        rows = self._select("SELECT value FROM notes WHERE key = ?", (key,))
-        return self._parse(rows[0][0]) if rows else None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -436,6 +406,14 @@ def _tagged(value: object) -> JSON:
         return ["mapping", [[key, _tagged(value[key])] for key in sorted(value)]]
     expected = "None, bool, int, float, str, a path, or a list, mapping (with str keys) or dataclass of these"
     raise TypeError(f"identity: expected {expected}, got {value!r:.80} of type {type(value).__name__}")
+
+
+def _path(folder: Path) -> Path:
+    """The file of a study folder: to open a pipe would wait for ever, and a dangling link would be replaced."""
+    path = Path(folder).absolute() / FILE
+    if os.path.lexists(path) and not path.is_file():
+        raise InputError(f"{path}: expected a file, got a folder, pipe, device or dangling link; move it away")
+    return path
 
 
 def _connect(path: Path, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:

@@ -257,7 +257,12 @@ class Classify(Task):
             Metric(name="off_diagonal", label="off-diagonal Jacobian share", higher_is_better=False, worst=1.0),
             Metric(name="others_rise", label="rise of the others per unit lowered", higher_is_better=False, worst=1.0),
             Metric(name="share_rising", label="share of other units that rise", higher_is_better=False, worst=1.0),
-            Metric(name="push_loss_change", label="change of the loss", higher_is_better=False, worst=worst_loss),
+            Metric(
+                name="push_loss_change",
+                label="absolute change of the loss when one unit is lowered",
+                higher_is_better=False,
+                worst=worst_loss,
+            ),
             Metric(name="gradient_gain", label="log10 gradient gain per layer", higher_is_better=True, worst=-12.0),
         )
 

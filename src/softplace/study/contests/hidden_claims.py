@@ -47,7 +47,7 @@ CLAIMS = (
         scale=100.0,
         unit="points",
         verb="scores",
-        references=("mozejko2016", "shen2023", "csordas2023", "gu2024", "sukhbaatar2019"),
+        references=("mozejko2016", "shen2023", "csordas2023", "sukhbaatar2019"),
     ),
     Claim(
         key="loss",
@@ -136,13 +136,13 @@ CLAIMS = (
     ),
     Claim(
         key="push-loss",
-        title="2c. Push-down: does lowering one unit cost more?",
-        text="Lowering one pre-activation of a softmax layer raises the loss more.",
+        title="2c. Push-down: does lowering one unit change the loss more?",
+        text="Lowering one pre-activation of a softmax layer changes the loss more.",
         metric="push_loss_change",
         region=0.001,
         unit="nats",
         decimals=4,
-        verb="has a change of the loss",
+        verb="has an absolute change of the loss",
         references=("mozejko2016",),
     ),
     Claim(

@@ -43,7 +43,8 @@ REFERENCES = {
             "A Study on ReLU and Softmax in Transformer",
             2023,
             "arXiv:2302.06461",
-            "Softmax in place of ReLU in the feed-forward layer is made equal by a LayerNorm behind it.",
+            "Softmax in place of ReLU in the feed-forward layer is made equal by a LayerNorm behind it; ReLU is better "
+            "where the layer is wide.",
             _arxiv("2302.06461"),
         ),
         _reference(
@@ -133,7 +134,7 @@ REFERENCES = {
             "Escaping the Gradient Vanishing: Periodic Alternatives of Softmax in Attention Mechanism",
             2021,
             "IEEE Access, arXiv:2108.07153",
-            "Scores leave the range in which softmax passes a gradient.",
+            "Attention scores often leave the range in which softmax passes a gradient.",
             _arxiv("2108.07153"),
         ),
         _reference(

@@ -9,7 +9,7 @@ import numpy as np
 
 from softplace.study import statistics
 from softplace.study.contest import Metric, Task
-from softplace.study.contests.hidden_claims import CANDIDATES, CLAIMS, HIGHLIGHT, SOFTMAX, Claim
+from softplace.study.contests.hidden_claims import CANDIDATES, CLAIMS, CONTROLS, HIGHLIGHT, SOFTMAX, Claim
 from softplace.study.contests.hidden_references import REFERENCES
 from softplace.study.report import Axis, Cell, Figure, PlaceReport, Section, Verdict
 from softplace.study.results import Results, Scores
@@ -98,7 +98,7 @@ def _section(results: Results, claim: Claim) -> Section | None:
         verdict=word,
         sentence=_upper(f"{_one_by_one(deciding)}{_said(claim, overall, judged=len(deciding) == 1)}"),
         criterion=criterion,
-        measure=f"{metric.label} (95 % interval of the paired difference)",
+        measure=f"{metric.label}{', as a fraction' * (claim.scale == 100.0)} (95 % interval of the paired difference)",
         estimate=overall.estimate,
         interval=(overall.interval.low, overall.interval.high),
         p=overall.p,
@@ -156,7 +156,13 @@ def _beside(claim: Claim, metric: Metric, scores: Scores) -> list[str]:
     found = statistics.contrasts(
         scores, pairs, measure=metric.label, region=claim.region, higher_is_better=metric.higher_is_better
     )
-    return [_upper(f"beside it, {_said(claim, each)}") for each in found]
+    told = [_upper(f"beside it, {_said(claim, each)}") for each in found]
+    if claim.beside == CONTROLS and "softmax × width" in scores:
+        told.append(
+            "Softmax × width can express what softmax can, since the next layer's weights undo the factor: where it is "
+            "better, what is missing is scale and ease of training, not expressive power."
+        )
+    return told
 
 
 def _elsewhere(results: Results, claim: Claim, judged: Task, against: Sequence[str]) -> list[Figure]:
@@ -440,7 +446,7 @@ def _functions(results: Results, task: Task) -> Figure:
 
 def _answer(sections: Sequence[Section]) -> str:
     verdict = next((section.verdict for section in sections if section.key == "accuracy"), None)
-    return "" if verdict is None else f"Measured here, in {verdict.measure.split(' (')[0]}: {verdict.sentence}"
+    return "" if verdict is None else f"Measured here, in test accuracy: {verdict.sentence}"
 
 
 def _method(results: Results) -> list[str]:
