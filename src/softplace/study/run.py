@@ -399,7 +399,9 @@ def _check_targets(folder: Path) -> None:
         if not os.path.lexists(path):
             continue
         if os.path.islink(path) or not os.path.isfile(path) or not os.access(path, os.W_OK):
-            raise InputError(f"{path!r}: expected a file that can be written, or none. Got another. Move it away.")
+            raise InputError(
+                f"{path!r}: expected a file that can be written, or none. Got another thing. Move it away."
+            )
         if not os.path.exists(folder / STORE):
             raise InputError(
                 f"{path!r}: expected a folder that a study made, or one without this file. Got a file that is not "
