@@ -83,7 +83,7 @@ def _compilation() -> Iterator[None]:
 
     # One program serves every arm and task in turn, each a compilation of its own; 8 is the default limit.
     settings: dict[str, Any] = {"recompile_limit": 1024, "accumulated_recompile_limit": 8192, "suppress_errors": True}
-    if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # PyTorch 2.11: gradient and optimizer in the same graph
+    if hasattr(torch._dynamo.config, "trace_autograd_ops"):  # gradient and optimizer in the same graph
         settings["trace_autograd_ops"] = True
     with torch._dynamo.config.patch(settings), torch._inductor.config.patch(compile_threads=1):
         yield

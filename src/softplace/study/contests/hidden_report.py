@@ -57,15 +57,16 @@ def _rivals(results: Results, claim: Claim) -> list[str]:
     return [arm for arm in claim.against if arm in others] or (others if claim.against == CANDIDATES else [])
 
 
+def _about(claim: Claim, metric: Metric) -> dict[str, Any]:
+    """What every contrast of a claim has in common."""
+    return {"measure": metric.label, "region": claim.region, "higher_is_better": metric.higher_is_better}
+
+
 def _judge(
     claim: Claim, metric: Metric, scores: Scores, against: Sequence[str]
 ) -> tuple[Word, list[Contrast], Contrast]:
     """The verdict on a claim from one task: the word, softmax against every other arm, and against the rivals' mean."""
-    about: dict[str, Any] = {
-        "measure": metric.label,
-        "region": claim.region,
-        "higher_is_better": metric.higher_is_better,
-    }
+    about = _about(claim, metric)
     family = list(statistics.contrasts(scores, [(SOFTMAX, arm) for arm in scores if arm != SOFTMAX], **about))
     word = decide([each.outcome for each in family if each.reference in against])
     name = against[0] if len(against) == 1 else f"the mean of {len(against)} others"
@@ -125,9 +126,7 @@ def _section(results: Results, claim: Claim) -> Section | None:
 def _said(claim: Claim, contrast: Contrast, *, judged: bool = True) -> str:
     """A contrast in the claim's words; not `judged`, without its outcome, which does not decide the claim."""
     sentence = contrast.sentence(unit=claim.unit, scale=claim.scale, decimals=claim.decimals, verb=claim.verb)
-    if claim.key == "memorise":
-        sentence = sentence.replace(" lower than", " fewer than").replace(" higher than", " more than")
-    if claim.verb in ("needs", "lacks"):
+    if claim.verb in ("memorises", "needs", "lacks"):
         sentence = sentence.replace(" lower than", " fewer than").replace(" higher than", " more than")
     return sentence if judged else f"{sentence[: sentence.rindex('): ')]})."
 
@@ -153,9 +152,7 @@ def _beside(claim: Claim, metric: Metric, scores: Scores) -> list[str]:
     pairs = [pair for pair in claim.beside if all(arm in scores for arm in pair)]
     if not pairs:
         return []
-    found = statistics.contrasts(
-        scores, pairs, measure=metric.label, region=claim.region, higher_is_better=metric.higher_is_better
-    )
+    found = statistics.contrasts(scores, pairs, **_about(claim, metric))
     told = [_upper(f"beside it, {_said(claim, each)}") for each in found]
     if claim.beside == CONTROLS and "softmax × width" in scores:
         told.append(
