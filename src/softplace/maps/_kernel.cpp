@@ -1,0 +1,373 @@
+// Maps along the last axis of contiguous rows, float32 or bfloat16, on a CPU. Computes in float32.
+//
+// One program per map, in two layouts. Lanes: 16 short rows side by side, a vector holds one column of them, so nothing
+// is reduced across a vector. Row: a vector holds 16 neighbours of one long row. `across<LANES>` is the only difference.
+// The plain PyTorch path of each map (simplex.py, sparse.py) is the reference; the letters are those of its docstring.
+
+#include <vector>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "_vector.h"
+
+static inline V log1p(V u, V y, V inverse) { return log(y) + (u - (y - 1.0f)) * inverse; }  // y = 1 + u > 0
+static inline V root(V v) {
+  for (int i = 0; i < WIDTH; i++) v[i] = sqrtf(v[i]);
+  return v;
+}
+static inline V over(V d, V x, V whole, V u) {  // f(d x) / d where u = d x, f(u) = u - u^2 / 2 + u^3 / 3 - ..., and d may be 0
+  I small = (u < 1e-3f) & (u > -1e-3f);
+  return choose(small, x * (1.0f - u * (0.5f - u * (1.0f / 3))), whole / choose(small, fill(1.0f), d));
+}
+
+struct Group {  // what an operation knows beside its rows
+  float scale; V extra; U row, column; uint32_t key[2]; V *scratch, *spare; bool want; int* edge;
+};
+template <class T> struct Row {
+  T* p; Index full, rest; V tail;
+  Row(const T* start, Index n, float pad) : p((T*)start), full(n / WIDTH), rest(n % WIDTH), tail(fill(pad)) {
+    if (rest) tail = load(p + full * WIDTH, rest, tail);
+  }
+  Index size() const { return full + (rest > 0); }
+  V operator[](Index j) const { return j < full ? load(p + j * WIDTH) : tail; }
+  void put(Index j, V v) {
+    j < full ? store(p + j * WIDTH, v) : store(p + j * WIDTH, v, rest);
+  }
+};
+struct Columns {
+  V* p; Index n;
+  Index size() const { return n; }
+  V operator[](Index j) const { return p[j]; }
+  void put(Index j, V v) { p[j] = v; }
+};
+
+// The largest entry. Where it is infinite, or (COUNT) an entry is NaN, `clean` rewrites the row so that the plain
+// program finds the limit, and `finish` applies the policy for bad numbers: a row of -inf gives `none`, NaN gives NaN.
+template <bool LANES, bool COUNT = false> struct Top {
+  V m; U size{};
+  template <class R> Top(const R& x, V m = fill(-INF)) : m(m) {
+    for (Index j = 0; j < x.size(); j++) {
+      V v = x[j];
+      this->m = larger(v, this->m);
+      if (COUNT) { U bits = (U)v & 0x7fffffff; size = bits > size ? bits : size; }
+    }
+    this->m = across<LANES>(this->m, larger);
+  }
+  bool edge() const { return any(((U)(this->m) & 0x7fffffff) == 0x7f800000) || (COUNT && any(size > 0x7f800000)); }
+  V fault{}; I dead{};
+  template <class R> Columns clean(const R& x, V* to) {
+    I infinite = (((U)m & 0x7fffffff) == 0x7f800000), nan{};
+    for (Index j = 0; j < x.size(); j++) {
+      V v = x[j];
+      nan |= v != v;
+      to[j] = choose(infinite, v == m ? V{} : fill(-INF), v);
+    }
+    fault = across<LANES>(choose(nan, fill(1.0f), V{}), larger) > 0.0f ? fill(NAN) : V{};
+    dead = m == -INF, m = choose(infinite, V{}, m);
+    return Columns{to, x.size()};
+  }
+  V finish(V v, float none = 0.0f) const { return choose(dead, fill(none), v) + fault; }
+};
+static inline V finite(V x) { return fill(-3.4028235e38f) > x ? fill(-3.4028235e38f) : x; }
+
+enum Map { SOFTMAX, LOG_SOFTMAX, SOFTMAX1, SOLU, GUMBEL, SPARSEMAX, ENTMAX15, ENTMAX };
+
+template <int MAP, bool HALF> struct Dense {
+  static constexpr float pad = -INF;
+  static constexpr Index longest = 24;  // row that goes into lanes, measured
+  template <bool LANES, class R, class W> V run(const R& x, const R&, W y, const Group& g) const {
+    if (MAP != GUMBEL) return weigh<LANES>(x, y, g);
+    for (Index j = 0; j < x.size(); j += 2) noise(g, j, &g.scratch[j]);
+    for (Index j = 0; j < x.size(); j++) g.scratch[j] += x[j];
+    return weigh<LANES>(Columns{g.scratch, x.size()}, y, g);
+  }
+  template <bool LANES, class R, class W> V weigh(const R& x, W y, const Group& g) const {
+    Top<LANES> top = MAP == SOFTMAX1 ? Top<LANES>(x, g.extra) : Top<LANES>(x);
+    if (!top.edge()) return normalise<LANES>(x, y, top.m, g.extra, g), V{};
+    *g.edge = 1;
+    V extra = choose(top.m == INF, fill(-INF), g.extra);
+    Columns c = top.clean(x, g.spare);
+    if (MAP == SOFTMAX1) top.dead = I{}, top.fault += g.extra * 0.0f;
+    Dense<MAP == SOLU ? (int)SOFTMAX : MAP, HALF>().template normalise<LANES>(c, c, top.m, extra, g);
+    for (Index j = 0; j < c.n; j++) {
+      V p = c[j];
+      if (MAP == SOLU) p = choose(p == 0.0f, V{}, x[j] * g.scale * p);
+      y.put(j, top.finish(p, MAP == LOG_SOFTMAX ? -INF : 0.0f));
+    }
+    return V{};
+  }
+  template <bool LANES, class R, class W> void normalise(const R& x, W y, V m, V extra, const Group& g) const {
+    Sum sum;
+    for (Index j = 0; j < x.size(); j++) {
+      V e = exp<HALF>((x[j] - m) * g.scale);
+      sum.add(e);
+      if (MAP != LOG_SOFTMAX) g.scratch[j] = e;
+    }
+    V total = sum.template value<LANES>();
+    if (MAP == SOFTMAX1) total += exp<HALF>((extra - m) * g.scale);
+    V part = MAP == LOG_SOFTMAX ? log(total) + total * 0.0f : 1.0f / total;  // log loses a NaN
+    for (Index j = 0; j < x.size(); j++) {
+      if (MAP == LOG_SOFTMAX) y.put(j, (x[j] - m) * g.scale - part);
+      else if (MAP == SOLU) y.put(j, finite(x[j]) * g.scale * (g.scratch[j] * part));
+      else y.put(j, g.scratch[j] * part);
+    }
+  }
+  static void noise(const Group& g, Index j, V* two) {  // Gumbel noise of columns j and j + 1, whatever the threads
+    const uint32_t key[3] = {g.key[0], g.key[1], g.key[0] ^ g.key[1] ^ 0x1BD11BDAu};
+    const int turns[8] = {13, 15, 26, 6, 17, 29, 16, 24};  // Threefry-2x32-20 (Salmon et al. 2011) of (row, column)
+    U x0 = g.row + key[0], x1 = g.column + (uint32_t)j * (g.column[1] - g.column[0] ? WIDTH : 1) + key[1];
+    for (int round = 0; round < 20; round++) {
+      x0 += x1, x1 = (x1 << turns[round % 8]) | (x1 >> (32 - turns[round % 8])), x1 ^= x0;
+      if (round % 4 == 3) x0 += key[(round / 4 + 1) % 3], x1 += key[(round / 4 + 2) % 3] + (round / 4 + 1);
+    }
+    for (int i = 0; i < 2; i++) {
+      V u = (__builtin_convertvector(i ? x1 : x0, V) + 0.5f) * -2.3283064e-10f;
+      u = u < -0.99999994f ? fill(-0.99999994f) : u;
+      V y = 1.0f + u;
+      two[i] = -log(-log1p(u, y, 1.0f / y));
+    }
+  }
+};
+
+template <int MAP, bool HALF> struct Sparse {  // p = [1 + d (z - n)]_+ ^ (1 / d), d = alpha - 1, n (tau below) such that it sums to 1
+  static constexpr float pad = -INF;
+  static constexpr Index longest = SHORT;
+  template <bool LANES, class R, class W> V run(const R& x, const R&, W y, const Group& g) const {
+    Top<LANES, true> top(x);
+    if (!top.edge()) return project<LANES>(x, y, top.m, g), V{};
+    *g.edge = 1;
+    Columns c = top.clean(x, g.spare);
+    project<LANES>(c, c, top.m, g);
+    for (Index j = 0; j < c.n; j++) y.put(j, top.finish(c[j]));
+    return V{};
+  }
+  template <bool LANES, class R, class W> void project(const R& x, W y, V m, const Group& g) const {
+    V d = MAP == ENTMAX ? g.extra - 1.0f : fill(MAP == SPARSEMAX ? 1.0f : 0.5f);
+    V inverse = 1.0f / choose(d == 0.0f, fill(1.0f), d);
+    float scale = MAP == ENTMAX15 ? 0.5f * g.scale : g.scale;
+    Index size = 0;  // of what can be in the support, all with z > -1 / d
+    if (LANES) for (Index j = 0; j < x.size(); j++) g.scratch[size++] = (x[j] - m) * scale;
+    else {
+      float* out = (float*)g.scratch;
+      V least = MAP == ENTMAX ? choose(d == 0.0f, fill(-INF), -inverse) : fill(-1.0f);
+      for (Index j = 0; j < x.size(); j++) {
+        V z = (x[j] - m) * scale;
+#ifdef __AVX512F__
+        __mmask16 bits = _mm512_cmp_ps_mask((__m512)z, (__m512)least, _CMP_GT_OQ);
+        if (!bits) continue;
+        store(out, (V)_mm512_maskz_compress_ps(bits, (__m512)z));
+        out += __builtin_popcount(bits);
+#else
+        I in = z > least;
+        if (any(in)) for (int i = 0; i < WIDTH; i++) { *out = z[i]; out += in[i] & 1; }
+#endif
+      }
+      store(out, fill(-INF));
+      size = (out - (float*)g.scratch + WIDTH - 1) / WIDTH;
+    }
+    V total, threshold = solve<LANES>(g.scratch, size, d, inverse, &total), part = 1.0f / total;
+    for (Index j = 0; j < x.size(); j++) {
+      V w = (x[j] - m) * scale - threshold;
+      if (MAP == ENTMAX) y.put(j, power(w, d, inverse) * part);
+      else w = larger(w, V{}), y.put(j, MAP == SPARSEMAX ? w : w * w * part);
+    }
+  }
+  static V power(V w, V d, V inverse, V* q = nullptr) {
+    V u = d * w;
+    I in = u > -0.9999999f, small = (u < 1e-3f) & (u > -1e-3f);
+    if (!any(in)) return V{};
+    u = choose(in, u, V{});
+    V y = 1.0f + u, flip = 1.0f / y;
+    V l = choose(small, w * (1.0f - u * (0.5f - u * (1.0f / 3))), log1p(u, y, flip) * inverse);
+    V p = choose(in, exp<HALF>(l), V{});
+    if (q) *q = p * flip;
+    return p;
+  }
+  // Newton's method from the left on the convex ||[1 + d (z - n)]_+||_(1/d) = 1; halving where alpha > 2 (not convex).
+  template <bool LANES> static V solve(const V* z, Index size, V d, V inverse, V* total) {
+    V t = fill(MAP == ENTMAX ? 0.0f : -1.0f), low = t, high = fill(INF), before{};
+    for (int step = 0; step < 64; step++) {
+      Sum s, q;
+      for (Index j = 0; j < size; j++) {
+        V w = z[j] - t, part{};
+        if (MAP == ENTMAX) s.add(power(w, d, inverse, &part)), q.add(part);
+        else {
+          V w0 = larger(w, V{});
+          s.add(MAP == SPARSEMAX ? w0 : w0 * w0);
+          q.add(MAP == SPARSEMAX ? choose(w > 0.0f, fill(1.0f), V{}) : w0);
+        }
+      }
+      V S = s.template value<LANES>(), Q = q.template value<LANES>(), next;
+      *total = S;
+      if (MAP == SPARSEMAX) {
+        next = t + (S - 1.0f) / Q;
+        I open = Q != before;
+        t = next, before = Q;
+        if (!any(open)) break;
+        continue;
+      }
+      if (MAP == ENTMAX15) next = t + (S - root(S)) / Q;
+      else {
+        V l = log(S), u = d * l;
+        I small = (u < 1e-3f) & (u > -1e-3f);
+        next = t + S * choose(small, l * (1.0f - u * (0.5f - u * (1.0f / 6))), (1.0f - exp<false>(-u)) * inverse) / Q;
+        low = S > 1.0f ? t : low, high = S > 1.0f ? high : t;
+        next = choose((next > low) & (next < high), next, choose(high < INF, 0.5f * (low + high), next));
+      }
+      I open = ((S > 1.0000002f) | (S < 0.9999998f)) & (next != t);
+      if (!any(open)) break;
+      t = choose(open, next, t);
+    }
+    return t;
+  }
+};
+
+// With q = p^(2 - alpha): dx = q (g - sum(q g) / sum(q)) / t. Gets p and g; SOLU gets the scores in place of p.
+template <int MAP, bool HALF> struct Backward {
+  static constexpr float pad = MAP == SOLU || MAP == LOG_SOFTMAX ? -INF : 0.0f;
+  static constexpr Index longest = 16;
+  template <bool LANES, class R, class W> V run(const R& y, const R& gradient, W dx, const Group& g) const {
+    V d = g.extra - 1.0f, shift{};
+    if (MAP == SOLU) {
+      Dense<SOFTMAX, false>().template weigh<LANES>(y, Columns{g.scratch, y.size()}, g);
+    }
+    auto pull = [&](Index j, V v) -> V {  // q
+      if (MAP == LOG_SOFTMAX) return exp<HALF>(v);
+      if (MAP == SOLU) return g.scratch[j];
+      if (MAP == SPARSEMAX) return choose(v > 0.0f, fill(1.0f), v);
+      if (MAP == ENTMAX15) return root(v);
+      if (MAP == ENTMAX) {
+        I in = v >= 1.17549435e-38f;
+        return choose(in, exp<HALF>((1.0f - d) * log(choose(in, v, fill(1.0f)))), v * 0.0f);
+      }
+      return v;
+    };
+    Sum product, mass;
+    for (Index j = 0; j < y.size(); j++) {
+      V q = pull(j, y[j]), w = gradient[j];
+      if (MAP == SOLU) w *= choose((q == 0.0f) | (y[j] == INF), V{}, y[j] * g.scale);
+      product.add(MAP == LOG_SOFTMAX ? choose(y[j] == -INF, V{}, w) : q * w);
+      mass.add(q);
+    }
+    V A = product.template value<LANES>(), B = mass.template value<LANES>(), extra{};
+    shift = MAP == LOG_SOFTMAX || MAP == SOFTMAX1 || MAP == SOLU ? A : A / choose(B == 0.0f, fill(1.0f), B);
+    if (MAP == SOFTMAX1) extra = (B - 1.0f) * A * g.scale;
+    Sum alpha;
+    for (Index j = 0; j < y.size(); j++) {
+      V v = y[j], w = gradient[j], q = pull(j, v);
+      if (MAP == LOG_SOFTMAX) { dx.put(j, choose(v == -INF, V{}, w - q * A) * g.scale); continue; }
+      if (MAP == SOLU) w *= 1.0f + choose((q == 0.0f) | (v == INF), V{}, v * g.scale);
+      if (MAP == ENTMAX && g.want) {  // dp/dalpha, by l = log p: sum of (q - p + d p l) / d^2 (shift - g)
+        V l = log(choose(v >= 1.17549435e-38f, v, fill(1.0f))), u = -d * l;
+        V series = 0.5f + u * (1.f / 6 + u * (1.f / 24 + u * (1.f / 120 + u * (1.f / 720 + u * (1.f / 5040 + u * (1.f / 40320))))));
+        I small = u < 0.5f;
+        V part = choose(small, v * l * l * series, (q - v + d * v * l) / choose(small, fill(1.0f), d * d));
+        alpha.add(part * (shift - w));
+      }
+      dx.put(j, q * (w - shift) * g.scale);
+    }
+    if (MAP == ENTMAX) extra = alpha.template value<LANES>();
+    return extra;
+  }
+};
+
+struct Job { Index rows, size, step; const float* extra; float* extra_gradient; uint64_t key; float scale; int threads; };
+
+template <class T> static void to_columns(const T* rows, Index count, Index n, const T* end, V* columns) {
+  T block[(SHORT + 1) * WIDTH];
+  if (count < WIDTH || rows + (WIDTH - 1) * n + (n + WIDTH - 1) / WIDTH * WIDTH > end) {  // nothing is read past the end
+    memset(block, 0, sizeof(block));
+    rows = (T*)memcpy(block, rows, count * n * sizeof(T));
+  }
+  for (Index c = 0; c < n; c += WIDTH) {
+    for (int r = 0; r < WIDTH; r++) columns[c + r] = load(rows + r * n + c);
+    transpose(columns + c);
+  }
+}
+template <class T> static void to_rows(V* columns, Index count, Index n, T* rows) {
+  T block[(SHORT + 1) * WIDTH], *to = count < WIDTH ? block : rows;
+  for (Index c = (n - 1) / WIDTH * WIDTH; c >= 0; c -= WIDTH) {  // what is written beyond a row is overwritten after
+    transpose(columns + c);
+    for (int r = 0; r < WIDTH; r++) {
+      bool inside = c + WIDTH <= n || r * n + c + WIDTH <= WIDTH * n;
+      inside ? store(to + r * n + c, columns[c + r]) : store(to + r * n + c, columns[c + r], n - c);
+    }
+  }
+  if (count < WIDTH) memcpy(rows, block, count * n * sizeof(T));
+}
+
+template <class T, class F> static int run(const T* a, const T* b, T* out, const Job& job, F operation) {
+  Index n = job.size, at_once = n <= F::longest ? WIDTH : 1, groups = (job.rows + at_once - 1) / at_once;
+  const T *end_a = a + job.rows * n, *end_b = b + job.rows * n;
+  U iota;
+  for (int i = 0; i < WIDTH; i++) iota[i] = i;
+  int edge = 0;
+#pragma omp parallel num_threads(job.threads) reduction(| : edge)
+  {
+    Index room = at_once > 1 ? SHORT + 5 : n / WIDTH + 3;  // not a power of two: addresses would collide in the cache
+    std::vector<V> scratch(2 * room);
+#pragma omp for schedule(static)
+    for (Index group = 0; group < groups; group++) {
+      Index row = group * at_once, count = job.rows - row < at_once ? job.rows - row : at_once;
+      V extra{}, made;
+      if (job.extra) for (Index r = 0; r < WIDTH; r++) extra[r] = job.extra[(row + (r < count ? (at_once > 1 ? r : 0) : 0)) * job.step];
+      U zero{};
+      Group g{job.scale, extra, (at_once > 1 ? iota : zero) + (uint32_t)row, at_once > 1 ? zero : iota,
+              {(uint32_t)job.key, (uint32_t)(job.key >> 32)}, scratch.data(), scratch.data() + room, job.extra_gradient != nullptr, &edge};
+      if (at_once > 1) {
+        V first[SHORT + 5], second[SHORT + 5];
+        to_columns(a + row * n, count, n, end_a, first);
+        if (b) to_columns(b + row * n, count, n, end_b, second);
+        made = operation.template run<true>(Columns{first, n}, Columns{second, n}, Columns{first, n}, g);
+        to_rows(first, count, n, out + row * n);
+      } else
+        made = operation.template run<false>(Row<T>(a + row * n, n, F::pad), Row<T>((b ? b : a) + row * n, n, 0.0f), Row<T>(out + row * n, n, 0.0f), g);
+      if (job.extra_gradient) memcpy(job.extra_gradient + row, &made, count * sizeof(float));
+    }
+  }
+  return edge;
+}
+
+template <class T> static int forward(int map, const T* x, T* y, const Job& job) {
+  constexpr bool half = sizeof(T) == 2;
+  switch (map) {
+    case SOFTMAX: return run(x, (const T*)0, y, job, Dense<SOFTMAX, half>());
+    case LOG_SOFTMAX: return run(x, (const T*)0, y, job, Dense<LOG_SOFTMAX, half>());
+    case SOFTMAX1: return run(x, (const T*)0, y, job, Dense<SOFTMAX1, half>());
+    case SOLU: return run(x, (const T*)0, y, job, Dense<SOLU, half>());
+    case GUMBEL: return run(x, (const T*)0, y, job, Dense<GUMBEL, half>());
+    case SPARSEMAX: return run(x, (const T*)0, y, job, Sparse<SPARSEMAX, half>());
+    case ENTMAX15: return run(x, (const T*)0, y, job, Sparse<ENTMAX15, half>());
+    case ENTMAX: return run(x, (const T*)0, y, job, Sparse<ENTMAX, half>());
+  }
+  return -1;
+}
+template <class T> static int backward(int map, const T* y, const T* gradient, T* dx, const Job& job) {
+  constexpr bool half = sizeof(T) == 2;
+  switch (map) {
+    case SOFTMAX: case GUMBEL: return run(y, gradient, dx, job, Backward<SOFTMAX, half>());
+    case LOG_SOFTMAX: return run(y, gradient, dx, job, Backward<LOG_SOFTMAX, half>());
+    case SOFTMAX1: return run(y, gradient, dx, job, Backward<SOFTMAX1, half>());
+    case SOLU: return run(y, gradient, dx, job, Backward<SOLU, half>());
+    case SPARSEMAX: return run(y, gradient, dx, job, Backward<SPARSEMAX, half>());
+    case ENTMAX15: return run(y, gradient, dx, job, Backward<ENTMAX15, half>());
+    case ENTMAX: return run(y, gradient, dx, job, Backward<ENTMAX, half>());
+  }
+  return -1;
+}
+static void prepare(void* out, const Job& job, int bytes) {  // fewer page faults where the memory is fresh
+#ifdef __linux__
+  uintptr_t page = 1 << 21, start = ((uintptr_t)out + page - 1) / page * page, end = (uintptr_t)out + job.rows * job.size * bytes;
+  if (end > start + 4 * page) madvise((void*)start, (end - start) / page * page, MADV_HUGEPAGE);
+#endif
+}
+extern "C" int softplace_forward(int map, int half, const void* x, void* y, const Job* job) {
+  prepare(y, *job, half ? 2 : 4);
+  return half ? forward(map, (const uint16_t*)x, (uint16_t*)y, *job) : forward(map, (const float*)x, (float*)y, *job);
+}
+extern "C" int softplace_backward(int map, int half, const void* y, const void* g, void* dx, const Job* job) {
+  prepare(dx, *job, half ? 2 : 4);
+  return half ? backward(map, (const uint16_t*)y, (const uint16_t*)g, (uint16_t*)dx, *job)
+              : backward(map, (const float*)y, (const float*)g, (float*)dx, *job);
+}

@@ -1,0 +1,214 @@
+"""Where a map's kernel takes over from its plain path: eager tensors on a CPU on which nothing but autograd looks.
+
+Under `torch.func`, `torch.compile`, `torch.export`, forward-mode differentiation or a dispatch mode, and on other
+devices, the plain path runs, which has every derivative.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from softplace.maps import _compiler
+
+MAPS = ("softmax", "log_softmax", "softmax1", "solu", "gumbel_softmax", "sparsemax", "entmax15", "entmax")
+"""In the order of `enum Map` in `_kernel.cpp`."""
+SMALLEST = {"softmax": 2048, "log_softmax": 2048}
+"""Entries from which on the compiled kernel is quicker than PyTorch (`benchmarks/maps.py`); 256 for the other maps."""
+ONE_THREAD = 1 << 15
+"""Entries below which a second thread costs more than it gains."""
+
+
+class _Job(ctypes.Structure):
+    _fields_ = (
+        ("rows", ctypes.c_int64),
+        ("size", ctypes.c_int64),
+        ("step", ctypes.c_int64),
+        ("extra", ctypes.c_void_p),
+        ("extra_gradient", ctypes.c_void_p),
+        ("key", ctypes.c_uint64),
+        ("scale", ctypes.c_float),
+        ("threads", ctypes.c_int),
+    )
+
+
+def run(
+    name: str,
+    plain: Callable[..., Tensor],
+    scores: Tensor,
+    dim: int,
+    temperature: float,
+    extra: Tensor | None = None,
+    *,
+    key: int = 0,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`plain(scores, dim, temperature[, extra])`, by the kernel where that is quicker.
+
+    Args:
+        extra: One number per row (it broadcasts, with size 1 along `dim`): alpha, or a sink.
+        key: Of the random numbers.
+        out: Tensor of the shape, dtype and device of `scores` that takes the result.
+    """
+    if out is not None:
+        _check_out(name, scores, extra, out)
+    if scores.numel() == 0:
+        result = scores.clone()
+    elif fits(name, scores, dim):
+        result = _apply(name, scores, dim, temperature, extra, key, out)
+        if result is out:
+            return result
+    else:
+        result = plain(scores, dim, temperature) if extra is None else plain(scores, dim, temperature, extra)
+    return result if out is None else out.copy_(result)
+
+
+def fits(name: str, scores: Tensor, dim: int) -> bool:
+    """Whether the kernel takes these scores."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(scores) in (Tensor, torch.nn.Parameter)
+        and scores.numel() >= SMALLEST.get(name, 256)
+        and scores.device.type == "cpu"
+        and scores.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and scores.layout is torch.strided
+        and not scores.is_nested
+        and (dim == -1 or name not in SMALLEST)  # PyTorch's own softmax is quicker than a transposed kernel
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._get_tracing_state() is None
+        and not _has_tangent(scores)
+        and _compiler.library() is not None
+    )
+
+
+def _check_out(name: str, scores: Tensor, extra: Tensor | None, out: Tensor) -> None:
+    expected = (tuple(scores.shape), scores.dtype, scores.device)
+    if not isinstance(out, Tensor) or (tuple(out.shape), out.dtype, out.device) != expected:
+        got = f"{tuple(out.shape)}, {out.dtype}, {out.device}" if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(
+            f"'out' of {name} must be like the scores: {expected[0]}, {expected[1]}, {expected[2]}. Got {got}. "
+            "Use torch.empty_like(scores)."
+        )
+    learned = scores.requires_grad or out.requires_grad or (extra is not None and extra.requires_grad)
+    if learned and torch.is_grad_enabled():
+        raise ValueError(
+            f"'out' of {name} must not be given where gradients are recorded. Got tensors that require them. "
+            "Call it under torch.no_grad(), or detach them."
+        )
+
+
+def _apply(
+    name: str, scores: Tensor, dim: int, temperature: float, extra: Tensor | None, key: int, out: Tensor | None
+) -> Tensor:
+    if scores.dtype == torch.float16:
+        return _apply(name, scores.float(), dim, temperature, extra, key, None).to(scores.dtype)
+    if scores.dim() == 0:
+        return _apply(name, scores[None], -1, temperature, extra, key, None)[0]
+    moved = scores.movedim(dim, -1)
+    if extra is not None:
+        rows = list(scores.shape)
+        rows[dim] = 1
+        extra = extra.to(torch.float32).expand(rows).movedim(dim, -1)
+    if torch.is_grad_enabled() and (scores.requires_grad or (extra is not None and extra.requires_grad)):
+        result: Tensor = _Kernel.apply(moved, extra, name, temperature, key)  # type: ignore[no-untyped-call]
+    else:
+        into = out if out is not None and dim == -1 and out.is_contiguous() else None
+        result, _ = _forward(name, moved, extra, temperature, key, into)
+    return result if dim == -1 else result.movedim(-1, dim).contiguous()
+
+
+def _forward(
+    name: str, scores: Tensor, extra: Tensor | None, temperature: float, key: int, out: Tensor | None = None
+) -> tuple[Tensor, bool]:
+    """Weights along the last axis, and whether some row had a maximum that is not finite."""
+    scores = _memory(scores)
+    extra = None if extra is None else _memory(extra)
+    result = torch.empty_like(scores) if out is None else out
+    job = _job(scores, temperature, extra, key)
+    edge = _library().softplace_forward(*_common(name, scores), _place(scores), _place(result), ctypes.byref(job))
+    return result, edge == 1
+
+
+class _Kernel(torch.autograd.Function):
+    """The kernel and its gradient, along the last axis."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, extra: Tensor | None, name: str, temperature: float, key: int) -> Tensor:
+        result, ctx.edge = _forward(name, scores, extra, temperature, key)
+        ctx.save_for_backward(scores if name == "solu" else result, extra)
+        ctx.name, ctx.temperature = name, temperature
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        kept, extra = ctx.saved_tensors
+        if torch.is_grad_enabled() or not _is_plain(gradient):
+            from softplace.maps._derivatives import pull_back
+
+            return (*pull_back(ctx.name, kept, gradient, ctx.temperature, extra), None, None, None)
+        kept, gradient = _memory(kept), _memory(gradient)
+        extra = None if extra is None else _memory(extra)
+        half = kept.dtype == torch.bfloat16 and kept.shape[-1] >= 32
+        if ctx.name == "softmax" and half and ctx.temperature == 1.0 and not ctx.edge:  # PyTorch is 1.15 times quicker
+            return torch._softmax_backward_data(gradient, kept, -1, kept.dtype), None, None, None, None
+        pulled = torch.empty_like(kept)
+        made = None if extra is None or not ctx.needs_input_grad[1] else torch.empty_like(extra)
+        job = _job(kept, ctx.temperature, extra, 0, made)
+        _library().softplace_backward(
+            *_common(ctx.name, kept), _place(kept), _place(gradient), _place(pulled), ctypes.byref(job)
+        )
+        return pulled, made, None, None, None
+
+
+def _is_plain(gradient: Tensor) -> bool:
+    return (
+        type(gradient) is Tensor
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and not _has_tangent(gradient)
+    )
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    return forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
+
+
+def _memory(tensor: Tensor) -> Tensor:
+    """As it lies in memory: contiguous, with nothing lazy about it."""
+    return torch.zeros_like(tensor) + tensor if tensor._is_zerotensor() else tensor.resolve_neg().contiguous()
+
+
+def _library() -> ctypes.CDLL:
+    library = _compiler.library()
+    if library is None:
+        raise RuntimeError("the kernel is gone")
+    return library
+
+
+def _common(name: str, scores: Tensor) -> tuple[int, int]:
+    return MAPS.index(name), int(scores.dtype == torch.bfloat16)
+
+
+def _place(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def _job(
+    scores: Tensor, temperature: float, extra: Tensor | None, key: int, extra_gradient: Tensor | None = None
+) -> _Job:
+    size = scores.shape[-1]
+    return _Job(
+        scores.numel() // size,
+        size,
+        1,
+        None if extra is None else extra.data_ptr(),
+        None if extra_gradient is None else extra_gradient.data_ptr(),
+        key,
+        1.0 / temperature,
+        torch.get_num_threads() if scores.numel() >= ONE_THREAD else 1,
+    )
