@@ -1,6 +1,28 @@
-"""`python -m benchmarks`: every benchmark."""
+"""`python -m benchmarks [fleet|maps ...] [options]`: every benchmark, or those named, each with the same options."""
 
-from benchmarks.fleet import main
+import sys
+from importlib import import_module
+from itertools import takewhile
+
+BENCHMARKS = {"fleet": "training many small networks", "maps": "maps against torch and the package entmax"}
+
+
+def main() -> int:
+    """The exit code: that of the last benchmark that failed."""
+    chosen = list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
+    options = sys.argv[1 + len(chosen) :]
+    unknown = [name for name in chosen if name not in BENCHMARKS]
+    if unknown or (not chosen and {"-h", "--help"} & set(options)):
+        if unknown:
+            print(f"Unknown benchmark {unknown[0]!r}.", file=sys.stderr)
+        print(__doc__, *(f"{name:8}{what}" for name, what in BENCHMARKS.items()), sep="\n")
+        return 2 if unknown else 0
+    code = 0
+    for name in chosen or BENCHMARKS:
+        sys.argv = [f"python -m benchmarks {name}", *options]
+        code = import_module(f"benchmarks.{name}").main() or code
+    return code
+
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

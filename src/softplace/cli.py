@@ -75,6 +75,20 @@ def study(
         print(f"Page: {(Path(out) / PAGE).absolute()}")
 
 
+@app.command()
+def maps(
+    name: Annotated[str | None, typer.Argument(help="All that is known of this map; a table of all when none.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """Print what is known of the maps: formula, properties, Lipschitz constant, reference."""
+    from softplace.maps._pages import show
+    from softplace.maps.registry import entry
+
+    found = None if name is None else entry(name)
+    with _output():
+        show(found, as_json=json)
+
+
 @contextmanager
 def _output() -> Iterator[None]:
     """What is printed here may lose its reader (`| head -1`), which is fine, or meet a full disk, which is not."""

@@ -3,6 +3,7 @@
 import math
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ FORMULAS = {
     "relu": lambda s: max(s, 0.0),
     "gelu": lambda s: s * (1 + math.erf(s / math.sqrt(2))) / 2,
 }
-OWN = ("identity", "softmax", "sparsemax", "sigmoid", "tanh", "relu", "gelu", "solu")
+OWN = ("identity", "sigmoid", "tanh", "relu", "gelu", "solu")
 
 
 def scores() -> Tensor:
@@ -94,8 +95,85 @@ def test_unusable_arguments_are_named(name: str) -> None:
         function(scores(), temperature=0.0)  # type: ignore[call-arg]
 
 
+# sigmoid's bias
+
+
+def test_the_bias_of_sigmoid_is_added_after_the_temperature() -> None:
+    expected = [1 / (1 + math.exp(-(value / 0.5 - 1.5))) for value in scores().flatten().tolist()]
+    result = maps.sigmoid(scores(), temperature=0.5, bias=-1.5).flatten()
+    assert result.tolist() == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_bias_of_minus_log_n_counts_what_takes_part() -> None:
+    zeros = torch.zeros(2, 4)
+    assert maps.sigmoid(zeros, bias="-log n").flatten().tolist() == pytest.approx([1 / 5] * 8)
+    assert maps.sigmoid(zeros, 0, bias="-log n").flatten().tolist() == pytest.approx([1 / 3] * 8)
+    mask = torch.tensor([[True, False, True, False], [False] * 4])
+    weights = maps.sigmoid(zeros, mask=mask, bias="-log n")
+    assert weights.tolist() == [pytest.approx([1 / 3, 0, 1 / 3, 0]), [0.0] * 4]
+    assert maps.sigmoid(torch.tensor(0.0), bias="-log n").item() == 0.5
+    assert maps.sigmoid(torch.zeros(0, 3), 0, bias="-log n").shape == (0, 3)
+    values = scores().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda s: maps.sigmoid(s, mask=mask.any(0), bias="-log n")[..., :4], (values[..., :4],)
+    )
+
+
+@pytest.mark.parametrize(
+    ("bias", "error", "text"),
+    [
+        ("log n", ValueError, r"'bias' of sigmoid must be finite or '-log n'\. Got 'log n'\. Use 0\.0"),
+        (math.nan, ValueError, r"'bias' of sigmoid must be finite or '-log n'\. Got nan"),
+        (math.inf, ValueError, r"must be finite or '-log n'\. Got inf"),
+        (
+            torch.tensor(1.0),
+            TypeError,
+            r"'bias' of sigmoid must be a number or '-log n'\. Got a tensor of torch\.float32",
+        ),
+        (True, TypeError, r"must be a number or '-log n'\. Got bool"),
+        (None, TypeError, r"must be a number or '-log n'\. Got NoneType"),
+    ],
+)
+def test_an_unusable_bias_is_named(bias: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        maps.sigmoid(scores(), bias=bias)
+
+
+# gelu
+
+
+def test_gelu_has_its_limits_and_derivatives_far_out() -> None:
+    values = torch.tensor([-math.inf, -1e30, -50.0, 50.0, 1e30, math.inf], requires_grad=True)
+    result = maps.gelu(values)
+    assert result.tolist() == [0.0, 0.0, 0.0, *values[3:].tolist()]
+    (first,) = torch.autograd.grad(result.sum(), values, create_graph=True)
+    assert first.tolist() == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    (second,) = torch.autograd.grad(first.sum(), values)
+    assert second.tolist() == [0.0] * 6
+
+
+@pytest.mark.parametrize("value", [-1e-3, -3.0, -6.0, -12.0])
+def test_gelu_keeps_its_digits_below_0(value: float) -> None:
+    exact = value * math.erfc(-value / math.sqrt(2)) / 2
+    assert maps.gelu(torch.tensor(value, dtype=torch.float64)).item() == pytest.approx(exact, rel=1e-13)
+    assert maps.gelu(torch.tensor(value)).item() == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_infinite_scores_follow_the_limit(name: str) -> None:
+    limits = {"identity": (-math.inf, math.inf), "sigmoid": (0, 1), "tanh": (-1, 1)}
+    values = torch.tensor([-math.inf, math.inf], requires_grad=True)
+    result = maps.get(name)(values)
+    assert tuple(result.tolist()) == limits.get(name, (0, math.inf))
+    (gradient,) = torch.autograd.grad(result, values, torch.ones(2))
+    assert gradient.isfinite().all()
+
+
+# The registry: maps of other packages
+
+
 def test_the_registry_knows_names_and_callables() -> None:
-    assert maps.names()[: len(OWN)] == OWN
+    assert maps.names()[: len(maps.OWN)] == tuple(maps.OWN)
     assert maps.get("relu") is maps.relu
     assert maps.get(torch.relu) is torch.relu
     with pytest.raises(InputError, match="Did you mean 'softmax'"):
@@ -117,7 +195,7 @@ def test_maps_of_other_packages_are_found_and_broken_ones_named(
     (tmp_path / "other_maps.py").write_text("number = 3\n\ndef square(scores, dim=-1):\n    return scores * scores\n")
     assert not [point for point in entry_points(group="softplace.maps") if point.name == "square"]
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert maps.names() == (*OWN, "lost", "number", "square")
+    assert maps.names() == (*maps.OWN, "lost", "number", "square")
     assert maps.get("square")(torch.tensor([3.0])).item() == 9.0
     assert maps.get("relu") is maps.relu
     with pytest.raises(InputError, match=r"must be callable\. Got int"):

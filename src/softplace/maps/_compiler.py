@@ -12,7 +12,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("_vector.h", "_kernel.cpp"))
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("_vector.h", "_layout.h", "_kernel.cpp"))
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared", "-w")
 
 
@@ -43,7 +43,11 @@ def _load() -> ctypes.CDLL:
     path = _folder() / f"kernel-{_identity(compiler)}.so"
     if not path.exists():
         _compile(compiler, path)
-    return ctypes.CDLL(str(path))
+    loaded = ctypes.CDLL(str(path))
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    loaded.softplace_forward.argtypes = (number, number, pointer, pointer, pointer)
+    loaded.softplace_backward.argtypes = (number, number, pointer, pointer, pointer, pointer)
+    return loaded
 
 
 def _compiler() -> str:

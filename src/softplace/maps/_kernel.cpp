@@ -1,54 +1,24 @@
 // Maps along the last axis of contiguous rows, float32 or bfloat16, on a CPU. Computes in float32.
 //
-// One program per map, in two layouts. Lanes: 16 short rows side by side, a vector holds one column of them, so nothing
-// is reduced across a vector. Row: a vector holds 16 neighbours of one long row. `across<LANES>` is the only difference.
+// One program per map, in two layouts. Lanes: short rows side by side, a vector holds one column of them, so nothing is
+// reduced across a vector. Row: a vector holds neighbours of one long row. `across<LANES>` is the only difference.
 // The plain PyTorch path of each map (simplex.py, sparse.py) is the reference; the letters are those of its docstring.
 
-#include <vector>
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
-#include "_vector.h"
+#include "_layout.h"
 
 static inline V log1p(V u, V y, V inverse) { return log(y) + (u - (y - 1.0f)) * inverse; }  // y = 1 + u > 0
 static inline V root(V v) {
   for (int i = 0; i < WIDTH; i++) v[i] = sqrtf(v[i]);
   return v;
 }
-static inline V over(V d, V x, V whole, V u) {  // f(d x) / d where u = d x, f(u) = u - u^2 / 2 + u^3 / 3 - ..., and d may be 0
-  I small = (u < 1e-3f) & (u > -1e-3f);
-  return choose(small, x * (1.0f - u * (0.5f - u * (1.0f / 3))), whole / choose(small, fill(1.0f), d));
-}
-
-struct Group {  // what an operation knows beside its rows
-  float scale; V extra; U row, column; uint32_t key[2]; V *scratch, *spare; bool want; int* edge;
-};
-template <class T> struct Row {
-  T* p; Index full, rest; V tail;
-  Row(const T* start, Index n, float pad) : p((T*)start), full(n / WIDTH), rest(n % WIDTH), tail(fill(pad)) {
-    if (rest) tail = load(p + full * WIDTH, rest, tail);
-  }
-  Index size() const { return full + (rest > 0); }
-  V operator[](Index j) const { return j < full ? load(p + j * WIDTH) : tail; }
-  void put(Index j, V v) {
-    j < full ? store(p + j * WIDTH, v) : store(p + j * WIDTH, v, rest);
-  }
-};
-struct Columns {
-  V* p; Index n;
-  Index size() const { return n; }
-  V operator[](Index j) const { return p[j]; }
-  void put(Index j, V v) { p[j] = v; }
-};
-
 // The largest entry. Where it is infinite, or (COUNT) an entry is NaN, `clean` rewrites the row so that the plain
 // program finds the limit, and `finish` applies the policy for bad numbers: a row of -inf gives `none`, NaN gives NaN.
 template <bool LANES, bool COUNT = false> struct Top {
   V m; U size{};
-  template <class R> Top(const R& x, V m = fill(-INF)) : m(m) {
+  template <class R> Top(const R& x, V m = fill(-INF), V* copy = nullptr) : m(m) {
     for (Index j = 0; j < x.size(); j++) {
       V v = x[j];
+      if (copy) copy[j] = v;
       this->m = larger(v, this->m);
       if (COUNT) { U bits = (U)v & 0x7fffffff; size = bits > size ? bits : size; }
     }
@@ -69,6 +39,12 @@ template <bool LANES, bool COUNT = false> struct Top {
   }
   V finish(V v, float none = 0.0f) const { return choose(dead, fill(none), v) + fault; }
 };
+// (x - m) scale; for bfloat16 as one operation, whose rounding is far below that of the scores.
+template <bool HALF> struct Less {
+  V m, product; float scale;
+  Less(V m, float scale) : m(m), product(m * scale), scale(scale) {}
+  V operator()(V x) const { return HALF ? x * scale - product : (x - m) * scale; }
+};
 static inline V finite(V x) { return fill(-3.4028235e38f) > x ? fill(-3.4028235e38f) : x; }
 
 enum Map { SOFTMAX, LOG_SOFTMAX, SOFTMAX1, SOLU, GUMBEL, SPARSEMAX, ENTMAX15, ENTMAX };
@@ -78,7 +54,14 @@ template <int MAP, bool HALF> struct Dense {
   static constexpr Index longest = 24;  // row that goes into lanes, measured
   template <bool LANES, class R, class W> V run(const R& x, const R&, W y, const Group& g) const {
     if (MAP != GUMBEL) return weigh<LANES>(x, y, g);
-    for (Index j = 0; j < x.size(); j += 2) noise(g, j, &g.scratch[j]);
+    // The same numbers whatever the threads and the vectors: a counter gives columns c and c + half.
+    Index half = LANES ? (g.size + 1) / 2 : (g.size + 31) / 32 * 16, step = LANES ? 1 : WIDTH;
+    float* to = (float*)g.scratch;
+    for (Index c = 0; c < half; c += step) {
+      V two[2];
+      noise(g, c, two);
+      store(to + c / step * WIDTH, two[0]), store(to + (c + half) / step * WIDTH, two[1]);
+    }
     for (Index j = 0; j < x.size(); j++) g.scratch[j] += x[j];
     return weigh<LANES>(Columns{g.scratch, x.size()}, y, g);
   }
@@ -99,24 +82,25 @@ template <int MAP, bool HALF> struct Dense {
   }
   template <bool LANES, class R, class W> void normalise(const R& x, W y, V m, V extra, const Group& g) const {
     Sum sum;
+    Less<HALF> less(m, g.scale);
     for (Index j = 0; j < x.size(); j++) {
-      V e = exp<HALF>((x[j] - m) * g.scale);
+      V e = exp<HALF>(less(x[j]));
       sum.add(e);
       if (MAP != LOG_SOFTMAX) g.scratch[j] = e;
     }
     V total = sum.template value<LANES>();
-    if (MAP == SOFTMAX1) total += exp<HALF>((extra - m) * g.scale);
+    if (MAP == SOFTMAX1) total += exp<HALF>(less(extra));
     V part = MAP == LOG_SOFTMAX ? log(total) + total * 0.0f : 1.0f / total;  // log loses a NaN
     for (Index j = 0; j < x.size(); j++) {
-      if (MAP == LOG_SOFTMAX) y.put(j, (x[j] - m) * g.scale - part);
+      if (MAP == LOG_SOFTMAX) y.put(j, less(x[j]) - part);
       else if (MAP == SOLU) y.put(j, finite(x[j]) * g.scale * (g.scratch[j] * part));
       else y.put(j, g.scratch[j] * part);
     }
   }
-  static void noise(const Group& g, Index j, V* two) {  // Gumbel noise of columns j and j + 1, whatever the threads
+  static void noise(const Group& g, Index column, V* two) {
     const uint32_t key[3] = {g.key[0], g.key[1], g.key[0] ^ g.key[1] ^ 0x1BD11BDAu};
     const int turns[8] = {13, 15, 26, 6, 17, 29, 16, 24};  // Threefry-2x32-20 (Salmon et al. 2011) of (row, column)
-    U x0 = g.row + key[0], x1 = g.column + (uint32_t)j * (g.column[1] - g.column[0] ? WIDTH : 1) + key[1];
+    U x0 = g.row + key[0], x1 = g.column + (uint32_t)column + key[1];
     for (int round = 0; round < 20; round++) {
       x0 += x1, x1 = (x1 << turns[round % 8]) | (x1 >> (32 - turns[round % 8])), x1 ^= x0;
       if (round % 4 == 3) x0 += key[(round / 4 + 1) % 3], x1 += key[(round / 4 + 2) % 3] + (round / 4 + 1);
@@ -134,6 +118,10 @@ template <int MAP, bool HALF> struct Sparse {  // p = [1 + d (z - n)]_+ ^ (1 / d
   static constexpr float pad = -INF;
   static constexpr Index longest = SHORT;
   template <bool LANES, class R, class W> V run(const R& x, const R&, W y, const Group& g) const {
+    if (HALF && !LANES && x.size() < 16384 / WIDTH) {  // converted once
+      Top<LANES, true> top(x, fill(-INF), g.spare);
+      if (!top.edge()) return project<LANES>(Columns{g.spare, x.size()}, y, top.m, g), V{};
+    }
     Top<LANES, true> top(x);
     if (!top.edge()) return project<LANES>(x, y, top.m, g), V{};
     *g.edge = 1;
@@ -146,13 +134,14 @@ template <int MAP, bool HALF> struct Sparse {  // p = [1 + d (z - n)]_+ ^ (1 / d
     V d = MAP == ENTMAX ? g.extra - 1.0f : fill(MAP == SPARSEMAX ? 1.0f : 0.5f);
     V inverse = 1.0f / choose(d == 0.0f, fill(1.0f), d);
     float scale = MAP == ENTMAX15 ? 0.5f * g.scale : g.scale;
+    Less<HALF> less(m, scale);
     Index size = 0;  // of what can be in the support, all with z > -1 / d
-    if (LANES) for (Index j = 0; j < x.size(); j++) g.scratch[size++] = (x[j] - m) * scale;
+    if (LANES) for (Index j = 0; j < x.size(); j++) g.scratch[size++] = less(x[j]);
     else {
       float* out = (float*)g.scratch;
       V least = MAP == ENTMAX ? choose(d == 0.0f, fill(-INF), -inverse) : fill(-1.0f);
       for (Index j = 0; j < x.size(); j++) {
-        V z = (x[j] - m) * scale;
+        V z = less(x[j]);
 #ifdef __AVX512F__
         __mmask16 bits = _mm512_cmp_ps_mask((__m512)z, (__m512)least, _CMP_GT_OQ);
         if (!bits) continue;
@@ -167,8 +156,9 @@ template <int MAP, bool HALF> struct Sparse {  // p = [1 + d (z - n)]_+ ^ (1 / d
       size = (out - (float*)g.scratch + WIDTH - 1) / WIDTH;
     }
     V total, threshold = solve<LANES>(g.scratch, size, d, inverse, &total), part = 1.0f / total;
+    less.product += threshold;
     for (Index j = 0; j < x.size(); j++) {
-      V w = (x[j] - m) * scale - threshold;
+      V w = HALF ? less(x[j]) : less(x[j]) - threshold;
       if (MAP == ENTMAX) y.put(j, power(w, d, inverse) * part);
       else w = larger(w, V{}), y.put(j, MAP == SPARSEMAX ? w : w * w * part);
     }
@@ -272,63 +262,6 @@ template <int MAP, bool HALF> struct Backward {
   }
 };
 
-struct Job { Index rows, size, step; const float* extra; float* extra_gradient; uint64_t key; float scale; int threads; };
-
-template <class T> static void to_columns(const T* rows, Index count, Index n, const T* end, V* columns) {
-  T block[(SHORT + 1) * WIDTH];
-  if (count < WIDTH || rows + (WIDTH - 1) * n + (n + WIDTH - 1) / WIDTH * WIDTH > end) {  // nothing is read past the end
-    memset(block, 0, sizeof(block));
-    rows = (T*)memcpy(block, rows, count * n * sizeof(T));
-  }
-  for (Index c = 0; c < n; c += WIDTH) {
-    for (int r = 0; r < WIDTH; r++) columns[c + r] = load(rows + r * n + c);
-    transpose(columns + c);
-  }
-}
-template <class T> static void to_rows(V* columns, Index count, Index n, T* rows) {
-  T block[(SHORT + 1) * WIDTH], *to = count < WIDTH ? block : rows;
-  for (Index c = (n - 1) / WIDTH * WIDTH; c >= 0; c -= WIDTH) {  // what is written beyond a row is overwritten after
-    transpose(columns + c);
-    for (int r = 0; r < WIDTH; r++) {
-      bool inside = c + WIDTH <= n || r * n + c + WIDTH <= WIDTH * n;
-      inside ? store(to + r * n + c, columns[c + r]) : store(to + r * n + c, columns[c + r], n - c);
-    }
-  }
-  if (count < WIDTH) memcpy(rows, block, count * n * sizeof(T));
-}
-
-template <class T, class F> static int run(const T* a, const T* b, T* out, const Job& job, F operation) {
-  Index n = job.size, at_once = n <= F::longest ? WIDTH : 1, groups = (job.rows + at_once - 1) / at_once;
-  const T *end_a = a + job.rows * n, *end_b = b + job.rows * n;
-  U iota;
-  for (int i = 0; i < WIDTH; i++) iota[i] = i;
-  int edge = 0;
-#pragma omp parallel num_threads(job.threads) reduction(| : edge)
-  {
-    Index room = at_once > 1 ? SHORT + 5 : n / WIDTH + 3;  // not a power of two: addresses would collide in the cache
-    std::vector<V> scratch(2 * room);
-#pragma omp for schedule(static)
-    for (Index group = 0; group < groups; group++) {
-      Index row = group * at_once, count = job.rows - row < at_once ? job.rows - row : at_once;
-      V extra{}, made;
-      if (job.extra) for (Index r = 0; r < WIDTH; r++) extra[r] = job.extra[(row + (r < count ? (at_once > 1 ? r : 0) : 0)) * job.step];
-      U zero{};
-      Group g{job.scale, extra, (at_once > 1 ? iota : zero) + (uint32_t)row, at_once > 1 ? zero : iota,
-              {(uint32_t)job.key, (uint32_t)(job.key >> 32)}, scratch.data(), scratch.data() + room, job.extra_gradient != nullptr, &edge};
-      if (at_once > 1) {
-        V first[SHORT + 5], second[SHORT + 5];
-        to_columns(a + row * n, count, n, end_a, first);
-        if (b) to_columns(b + row * n, count, n, end_b, second);
-        made = operation.template run<true>(Columns{first, n}, Columns{second, n}, Columns{first, n}, g);
-        to_rows(first, count, n, out + row * n);
-      } else
-        made = operation.template run<false>(Row<T>(a + row * n, n, F::pad), Row<T>((b ? b : a) + row * n, n, 0.0f), Row<T>(out + row * n, n, 0.0f), g);
-      if (job.extra_gradient) memcpy(job.extra_gradient + row, &made, count * sizeof(float));
-    }
-  }
-  return edge;
-}
-
 template <class T> static int forward(int map, const T* x, T* y, const Job& job) {
   constexpr bool half = sizeof(T) == 2;
   switch (map) {
@@ -355,12 +288,6 @@ template <class T> static int backward(int map, const T* y, const T* gradient, T
     case ENTMAX: return run(y, gradient, dx, job, Backward<ENTMAX, half>());
   }
   return -1;
-}
-static void prepare(void* out, const Job& job, int bytes) {  // fewer page faults where the memory is fresh
-#ifdef __linux__
-  uintptr_t page = 1 << 21, start = ((uintptr_t)out + page - 1) / page * page, end = (uintptr_t)out + job.rows * job.size * bytes;
-  if (end > start + 4 * page) madvise((void*)start, (end - start) / page * page, MADV_HUGEPAGE);
-#endif
 }
 extern "C" int softplace_forward(int map, int half, const void* x, void* y, const Job* job) {
   prepare(y, *job, half ? 2 : 4);

@@ -16,8 +16,8 @@ from softplace.maps import _compiler
 
 MAPS = ("softmax", "log_softmax", "softmax1", "solu", "gumbel_softmax", "sparsemax", "entmax15", "entmax")
 """In the order of `enum Map` in `_kernel.cpp`."""
-SMALLEST = {"softmax": 2048, "log_softmax": 2048}
-"""Entries from which on the compiled kernel is quicker than PyTorch (`benchmarks/maps.py`); 256 for the other maps."""
+SMALLEST = 32
+"""Entries from which on the compiled kernel is quicker than any plain path (`benchmarks/maps.py`)."""
 ONE_THREAD = 1 << 15
 """Entries below which a second thread costs more than it gains."""
 
@@ -71,12 +71,12 @@ def fits(name: str, scores: Tensor, dim: int) -> bool:
     return (
         not torch.compiler.is_compiling()
         and type(scores) in (Tensor, torch.nn.Parameter)
-        and scores.numel() >= SMALLEST.get(name, 256)
-        and scores.device.type == "cpu"
+        and scores.numel() >= SMALLEST
+        and scores.is_cpu
         and scores.dtype in (torch.float32, torch.bfloat16, torch.float16)
         and scores.layout is torch.strided
         and not scores.is_nested
-        and (dim == -1 or name not in SMALLEST)  # PyTorch's own softmax is quicker than a transposed kernel
+        and (dim == -1 or name not in ("softmax", "log_softmax"))  # PyTorch is quicker than a transposed kernel
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._get_tracing_state() is None
@@ -108,7 +108,7 @@ def _apply(
         return _apply(name, scores.float(), dim, temperature, extra, key, None).to(scores.dtype)
     if scores.dim() == 0:
         return _apply(name, scores[None], -1, temperature, extra, key, None)[0]
-    moved = scores.movedim(dim, -1)
+    moved = scores if dim == -1 else scores.movedim(dim, -1)
     if extra is not None:
         rows = list(scores.shape)
         rows[dim] = 1
@@ -129,7 +129,7 @@ def _forward(
     extra = None if extra is None else _memory(extra)
     result = torch.empty_like(scores) if out is None else out
     job = _job(scores, temperature, extra, key)
-    edge = _library().softplace_forward(*_common(name, scores), _place(scores), _place(result), ctypes.byref(job))
+    edge = _library().softplace_forward(*_common(name, scores), scores.data_ptr(), result.data_ptr(), ctypes.byref(job))
     return result, edge == 1
 
 
@@ -138,7 +138,9 @@ class _Kernel(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, extra: Tensor | None, name: str, temperature: float, key: int) -> Tensor:
-        result, ctx.edge = _forward(name, scores, extra, temperature, key)
+        result, edge = _forward(name, scores, extra, temperature, key)
+        # The limit at +inf is a constant, which the weights alone do not tell.
+        ctx.infinite = scores.amax(-1, keepdim=True) == torch.inf if edge and name != "solu" else None
         ctx.save_for_backward(scores if name == "solu" else result, extra)
         ctx.name, ctx.temperature = name, temperature
         return result
@@ -150,19 +152,26 @@ class _Kernel(torch.autograd.Function):
         if torch.is_grad_enabled() or not _is_plain(gradient):
             from softplace.maps._derivatives import pull_back
 
-            return (*pull_back(ctx.name, kept, gradient, ctx.temperature, extra), None, None, None)
+            pulled, made = pull_back(ctx.name, kept, gradient, ctx.temperature, extra)
+            return _without(pulled, ctx.infinite), made, None, None, None
         kept, gradient = _memory(kept), _memory(gradient)
         extra = None if extra is None else _memory(extra)
         half = kept.dtype == torch.bfloat16 and kept.shape[-1] >= 32
-        if ctx.name == "softmax" and half and ctx.temperature == 1.0 and not ctx.edge:  # PyTorch is 1.15 times quicker
+        if (
+            ctx.name == "softmax" and half and ctx.temperature == 1.0 and ctx.infinite is None
+        ):  # PyTorch is 1.15 times quicker
             return torch._softmax_backward_data(gradient, kept, -1, kept.dtype), None, None, None, None
         pulled = torch.empty_like(kept)
         made = None if extra is None or not ctx.needs_input_grad[1] else torch.empty_like(extra)
         job = _job(kept, ctx.temperature, extra, 0, made)
         _library().softplace_backward(
-            *_common(ctx.name, kept), _place(kept), _place(gradient), _place(pulled), ctypes.byref(job)
+            *_common(ctx.name, kept), kept.data_ptr(), gradient.data_ptr(), pulled.data_ptr(), ctypes.byref(job)
         )
-        return pulled, made, None, None, None
+        return _without(pulled, ctx.infinite), made, None, None, None
+
+
+def _without(gradient: Tensor, rows: Tensor | None) -> Tensor:
+    return gradient if rows is None else gradient.masked_fill(rows, 0.0)
 
 
 def _is_plain(gradient: Tensor) -> bool:
@@ -192,10 +201,6 @@ def _library() -> ctypes.CDLL:
 
 def _common(name: str, scores: Tensor) -> tuple[int, int]:
     return MAPS.index(name), int(scores.dtype == torch.bfloat16)
-
-
-def _place(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
 
 
 def _job(

@@ -1,4 +1,4 @@
-// Vectors of 16 floats: loads and stores of float32 and bfloat16, transposes, sums, exp and log. GCC and clang alike.
+// Vectors of 16, 8 or 4 floats, as the processor has them: loads and stores of float32 and bfloat16, transposes, sums, exp and log. GCC and clang alike.
 
 #pragma once
 #include <cmath>
@@ -10,12 +10,19 @@
 #include <immintrin.h>
 #endif
 
-typedef float V __attribute__((vector_size(64)));
-typedef int32_t I __attribute__((vector_size(64)));
-typedef uint32_t U __attribute__((vector_size(64)));
-typedef uint16_t H __attribute__((vector_size(32)));
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX2__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+typedef float V __attribute__((vector_size(BYTES)));
+typedef int32_t I __attribute__((vector_size(BYTES)));
+typedef uint32_t U __attribute__((vector_size(BYTES)));
+typedef uint16_t H __attribute__((vector_size(BYTES / 2)));
 using Index = int64_t;
-constexpr int WIDTH = 16, SHORT = 64;  // lanes of a vector; longest row that goes into lanes
+constexpr int WIDTH = BYTES / 4, SHORT = 64;  // lanes of a vector; longest row that goes into lanes
 constexpr float INF = INFINITY;
 
 #ifdef __clang__
@@ -28,34 +35,40 @@ static inline V fill(float x) { return V{} + x; }
 static inline V choose(I condition, V yes, V no) { return (V)((condition & (I)yes) | (~condition & (I)no)); }
 static inline V larger(V a, V b) { return a > b ? a : b; }  // b where a is NaN
 static inline bool any(I condition) {
-  int64_t words[8], found = 0;
-  memcpy(words, &condition, 64);
-  for (int i = 0; i < 8; i++) found |= words[i];
+  int64_t words[BYTES / 8], found = 0;
+  memcpy(words, &condition, BYTES);
+  for (int i = 0; i < BYTES / 8; i++) found |= words[i];
   return found;
 }
 
-using Lanes16 = std::make_integer_sequence<int, 16>;
+using Each = std::make_integer_sequence<int, WIDTH>;
 template <int S, int... K> static inline V upper(V a, V b, std::integer_sequence<int, K...>) {
-  return SHUFFLE(a, b, ((K & S) ? 16 + K - S : K)...);
+  return SHUFFLE(a, b, ((K & S) ? WIDTH + K - S : K)...);
 }
 template <int S, int... K> static inline V lower(V a, V b, std::integer_sequence<int, K...>) {
-  return SHUFFLE(a, b, ((K & S) ? 16 + K : K + S)...);
+  return SHUFFLE(a, b, ((K & S) ? WIDTH + K : K + S)...);
 }
 template <int S, int... K> static inline V turn(V a, std::integer_sequence<int, K...>) { return SHUFFLE(a, a, (K ^ S)...); }
 template <int S> static inline void swap_blocks(V* a) {
-  for (int i = 0; i < 16; i++)
+  for (int i = 0; i < WIDTH; i++)
     if (!(i & S)) {
-      V first = upper<S>(a[i], a[i + S], Lanes16{});
-      a[i + S] = lower<S>(a[i], a[i + S], Lanes16{});
+      V first = upper<S>(a[i], a[i + S], Each{});
+      a[i + S] = lower<S>(a[i], a[i + S], Each{});
       a[i] = first;
     }
 }
-static inline void transpose(V* a) { swap_blocks<1>(a), swap_blocks<2>(a), swap_blocks<4>(a), swap_blocks<8>(a); }
+static inline void transpose(V* a) {
+  swap_blocks<1>(a), swap_blocks<2>(a);
+  if constexpr (WIDTH > 4) swap_blocks<4>(a);
+  if constexpr (WIDTH > 8) swap_blocks<8>(a);
+}
 
 template <bool LANES, class F> static inline V across(V v, F f) {
   if (LANES) return v;
-  v = f(v, turn<8>(v, Lanes16{})), v = f(v, turn<4>(v, Lanes16{})), v = f(v, turn<2>(v, Lanes16{}));
-  return f(v, turn<1>(v, Lanes16{}));
+  if constexpr (WIDTH > 8) v = f(v, turn<8>(v, Each{}));
+  if constexpr (WIDTH > 4) v = f(v, turn<4>(v, Each{}));
+  v = f(v, turn<2>(v, Each{}));
+  return f(v, turn<1>(v, Each{}));
 }
 struct Sum {  // in blocks, so that the error grows with the square root of the length
   V part{}, total{};
@@ -67,9 +80,9 @@ struct Sum {  // in blocks, so that the error grows with the square root of the 
   template <bool LANES> V value() { return across<LANES>(total + part, [](V a, V b) { return a + b; }); }
 };
 
-static inline V load(const float* p) { V v; memcpy(&v, p, 64); return v; }
-static inline V load(const uint16_t* p) { H h; memcpy(&h, p, 32); return (V)(__builtin_convertvector(h, U) << 16); }
-static inline void store(float* p, V v) { memcpy(p, &v, 64); }
+static inline V load(const float* p) { V v; memcpy(&v, p, BYTES); return v; }
+static inline V load(const uint16_t* p) { H h; memcpy(&h, p, BYTES / 2); return (V)(__builtin_convertvector(h, U) << 16); }
+static inline void store(float* p, V v) { memcpy(p, &v, BYTES); }
 static inline void store(uint16_t* p, V v) {
 #ifdef __AVX512BF16__
   __m256bh h = _mm512_cvtneps_pbh((__m512)v);
@@ -77,7 +90,7 @@ static inline void store(uint16_t* p, V v) {
   U bits = (U)v, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   H h = __builtin_convertvector(v != v ? U{} + 0x7fc0 : rounded, H);
 #endif
-  memcpy(p, &h, 32);
+  memcpy(p, &h, BYTES / 2);
 }
 
 // The first `count` entries only; what is not loaded comes from `pad`.

@@ -14,8 +14,7 @@ from typing import Protocol
 from torch import Tensor
 
 from softplace.errors import InputError, nearest
-from softplace.maps.activations import gelu, identity, relu, sigmoid, solu, tanh
-from softplace.maps.simplex import softmax, sparsemax
+from softplace.maps._catalogue import ENTRIES, Entry
 
 
 class Map(Protocol):
@@ -24,14 +23,32 @@ class Map(Protocol):
     def __call__(self, scores: Tensor, dim: int = -1) -> Tensor: ...
 
 
-OWN: dict[str, Map] = {
-    function.__name__: function for function in (identity, softmax, sparsemax, sigmoid, tanh, relu, gelu, solu)
-}
+OWN: dict[str, Map] = {each.name: each.function for each in ENTRIES}
 
 
 def names() -> tuple[str, ...]:
     """The names that `get` knows: ours first, then those of other packages in alphabetical order."""
     return (*OWN, *sorted({point.name for point in entry_points(group="softplace.maps")} - set(OWN)))
+
+
+def entry(name: str) -> Entry:
+    """What is known of one of our maps: formula, image, gradient, properties, Lipschitz constant, reference.
+
+    Raises:
+        InputError: We have no map of this name.
+
+    >>> entry("sparsemax").sparse, entry("softmax").lipschitz
+    (True, 0.5)
+    """
+    for each in ENTRIES:
+        if each.name == name:
+            return each
+    if name in names():
+        raise InputError(
+            f"Map {name!r} must be one of softplace itself. Got one of another package, which says what it is. "
+            f"Known: {', '.join(OWN)}."
+        )
+    raise InputError(f"Unknown map {name!r}. {nearest(name, tuple(OWN))}")
 
 
 def get(map: str | Map) -> Map:  # noqa: A002 - "map" is the word of the field and of every part that takes one

@@ -178,7 +178,9 @@ def gumbel_softmax(
 
     def plain(scores: Tensor, dim: int, temperature: float) -> Tensor:
         wide = scores.to(wide_type(scores.dtype))
-        noise = torch.empty_like(wide).exponential_(generator=generator).clamp(min=torch.finfo(wide.dtype).tiny).log()
+        # Not empty_like: the numbers shall not depend on how the scores lie in memory.
+        noise = torch.empty(wide.shape, dtype=wide.dtype, device=wide.device).exponential_(generator=generator)
+        noise = noise.clamp(min=torch.finfo(wide.dtype).tiny).log()
         return _softmax(wide - noise, dim, temperature).to(scores.dtype)
 
     scores = masked(scores, mask)
