@@ -61,7 +61,7 @@ def _check_temperature(name: str, scores: Tensor, temperature: float) -> None:
             f"'temperature' of {name} must be a number. Got {kind(temperature)}. "
             "Divide the scores by a tensor before, e.g. scores / temperature."
         )
-    if not (math.isfinite(temperature) and temperature > 0):
+    if not 0.0 < temperature < math.inf:
         raise ValueError(f"'temperature' of {name} must be positive and finite. Got {temperature}. Use 1.0 for none.")
     numbers = torch.finfo(wide_type(scores.dtype))
     if not numbers.tiny <= temperature <= 1 / numbers.tiny:

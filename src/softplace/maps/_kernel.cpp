@@ -93,7 +93,7 @@ template <int MAP, bool HALF> struct Dense {
     V part = MAP == LOG_SOFTMAX ? log(total) + total * 0.0f : 1.0f / total;  // log loses a NaN
     for (Index j = 0; j < x.size(); j++) {
       if (MAP == LOG_SOFTMAX) y.put(j, less(x[j]) - part);
-      else if (MAP == SOLU) y.put(j, finite(x[j]) * g.scale * (g.scratch[j] * part));
+      else if (MAP == SOLU) y.put(j, finite(x[j] * g.scale) * (g.scratch[j] * part));
       else y.put(j, g.scratch[j] * part);
     }
   }

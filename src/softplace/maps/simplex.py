@@ -124,7 +124,7 @@ def _checked_sink(sink: float | Tensor, scores: Tensor, dim: int) -> Tensor:
     if not isinstance(sink, Tensor):
         if not isinstance(sink, (int, float)) or isinstance(sink, bool):
             raise TypeError(f"'sink' of softmax1 must be a number or a tensor. Got {kind(sink)}. Use 0.0 for none.")
-        if not math.isfinite(sink):
+        if not -math.inf < sink < math.inf:
             raise ValueError(f"'sink' of softmax1 must be finite. Got {sink}. Use softmax for a sink of no weight.")
         return torch.tensor(float(sink), dtype=wide_type(scores.dtype), device=scores.device)
     return per_row("sink", "softmax1", sink, scores, dim)
@@ -178,8 +178,8 @@ def gumbel_softmax(
 
     def plain(scores: Tensor, dim: int, temperature: float) -> Tensor:
         wide = scores.to(wide_type(scores.dtype))
-        # Not empty_like: the numbers shall not depend on how the scores lie in memory.
-        noise = torch.empty(wide.shape, dtype=wide.dtype, device=wide.device).exponential_(generator=generator)
+        # Contiguous: the numbers shall not depend on how the scores lie in memory.
+        noise = torch.empty_like(wide, memory_format=torch.contiguous_format).exponential_(generator=generator)
         noise = noise.clamp(min=torch.finfo(wide.dtype).tiny).log()
         return _softmax(wide - noise, dim, temperature).to(scores.dtype)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from softplace.maps import _kernel
 from softplace.maps._arguments import at_least, can_look, centred, kind, masked, per_row, prepare
+from softplace.maps._search import power, search, total
 from softplace.maps.simplex import softmax
 
 
@@ -41,15 +42,7 @@ def _sparsemax(scores: Tensor, dim: int, temperature: float) -> Tensor:
     z, alive = centred(scores, dim, temperature)
     # The threshold is at least -1, so whatever lies below -2 lies outside; -inf would make NaN of a product with zero.
     z = at_least(-2.0, z)
-    fixed = z.detach()
-    threshold = torch.full_like(fixed.amax(dim, keepdim=True), -1.0)
-    for _ in range(_steps(z, dim)):
-        excess = torch.relu(fixed - threshold)
-        before = threshold
-        threshold = before + (excess.sum(dim, keepdim=True) - 1.0) / excess.sign().sum(dim, keepdim=True)
-        if can_look(threshold) and torch.equal(before, threshold):
-            break
-    support = torch.relu(fixed - threshold).sign()
+    support = search("sparsemax", z, dim).sign()
     # One more step of the same iteration, now differentiable: on a fixed support it is the exact threshold.
     exact = ((z * support).sum(dim, keepdim=True) - 1.0) / support.sum(dim, keepdim=True)
     return _narrowed(torch.relu(z - exact), alive, scores)
@@ -77,22 +70,13 @@ def entmax15(
 
 def _entmax15(scores: Tensor, dim: int, temperature: float) -> Tensor:
     z, alive = centred(scores, dim, temperature)
-    z = at_least(-2.0, 0.5 * z)
-    fixed = z.detach()
-    threshold = torch.full_like(fixed.amax(dim, keepdim=True), -1.0)
-    for _ in range(_steps(z, dim)):
-        excess = torch.relu(fixed - threshold)
-        total = excess.square().sum(dim, keepdim=True)
-        before = threshold
-        threshold = before + (total - total.sqrt()) / excess.sum(dim, keepdim=True)
-        if can_look(threshold) and torch.equal(before, threshold):
-            break
-    support = torch.relu(fixed - threshold).sign()
-    size = support.sum(dim, keepdim=True)
-    mean = (z * support).sum(dim, keepdim=True) / size
-    spread = (support * (z - mean).square()).sum(dim, keepdim=True)
+    z = at_least(-4.0, z)
+    support = search("entmax15", z, dim).sign()
+    half, size = 0.5 * z, support.sum(dim, keepdim=True)
+    mean = (half * support).sum(dim, keepdim=True) / size
+    spread = (support * (half - mean).square()).sum(dim, keepdim=True)
     exact = mean - ((1.0 - spread) / size).sqrt()
-    return _narrowed(torch.relu(z - exact).square(), alive, scores)
+    return _narrowed(torch.relu(half - exact).square(), alive, scores)
 
 
 def entmax(
@@ -146,7 +130,7 @@ def entmax(
 def _check_number(alpha: float) -> None:
     if not isinstance(alpha, (int, float)) or isinstance(alpha, bool):
         raise TypeError(f"'alpha' of entmax must be a number or a tensor. Got {kind(alpha)}. Use e.g. 1.5.")
-    if not (math.isfinite(alpha) and alpha >= 1):
+    if not (1.0 <= alpha < math.inf):
         raise ValueError(f"'alpha' of entmax must be finite and at least 1 (softmax). Got {alpha}. Use e.g. 1.5.")
 
 
@@ -163,60 +147,14 @@ def _entmax(scores: Tensor, dim: int, temperature: float, alpha: Tensor) -> Tens
     z, alive = centred(scores, dim, temperature)
     z = at_least(torch.finfo(z.dtype).min, z)  # -inf would make NaN of a product with alpha - 1 = 0
     d = alpha.to(z.dtype) - 1.0
-    fixed, fixed_d = z.detach(), d.detach()
-    n = torch.zeros_like(fixed.amax(dim, keepdim=True)) * (1.0 + fixed_d)
-    low, high = n, torch.full_like(n, math.inf)
-    rounding = 4 * torch.finfo(z.dtype).eps
-    for _ in range(2 * _steps(z, dim)):
-        total, slope = _total(fixed, fixed_d, n, dim)
-        logarithm = total.log()
-        # Newton's method on ||.||_(1 / d), convex for alpha <= 2; halving where it leaves the bracket (alpha > 2).
-        v = fixed_d * logarithm
-        step = n + total * logarithm * torch.where(v == 0.0, 1.0, -torch.expm1(-v) / v) / slope
-        low, high = torch.where(total > 1.0, n, low), torch.where(total > 1.0, high, n)
-        halved = torch.where(high < math.inf, 0.5 * (low + high), step)
-        step = torch.where((step > low) & (step < high), step, halved)
-        done = ((total - 1.0).abs() <= rounding) | total.isnan()
-        n = torch.where(done, n, step)
-        if can_look(n) and bool(done.all()):
-            break
+    largest = search("entmax", z, dim, alpha.to(z.dtype)).amax(dim, keepdim=True).log()
+    v = d.detach() * largest
+    n = -largest * torch.where(v == 0.0, 1.0, torch.expm1(v) / v)  # of 1 + d (0 - n) = p^d at the maximum
     # Two more steps, now differentiable: each doubles the order up to which the derivatives are exact (here the third).
     for _ in range(2):
-        total, slope = _total(z, d, n, dim)
-        n = n + (total - 1.0) / slope
-    return _narrowed(_power(z - n, d)[0], alive, scores)
-
-
-def _total(z: Tensor, d: Tensor, n: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    p, q = _power(z - n, d)
-    return p.sum(dim, keepdim=True), q.sum(dim, keepdim=True)
-
-
-def _power(w: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """`p = max(1 + d w, 0)^(1 / d)`, and its derivative `p^(1 - d)`; at d = 0, `exp(w)` twice."""
-    u = d * w
-    outside = u <= -1.0
-    u, w = torch.where(outside, 0.0, u), torch.where(outside, 0.0, w)
-    p = torch.where(outside, 0.0, (w * _log1p_ratio(u)).exp())
-    return p, p / (1.0 + u)
-
-
-def _log1p_ratio(u: Tensor) -> Tensor:
-    """`log(1 + u) / u`, smooth at 0."""
-    small = u.abs() < 0.05
-    series = torch.zeros_like(u)
-    near = torch.where(small, u, 0.0)
-    for power in range(13, 0, -1):  # 0.05^13 is rounding in float64
-        series = 1.0 / power - near * series
-    far = torch.where(small, 1.0, u)
-    return torch.where(small, series, torch.log1p(far) / far)
-
-
-def _steps(z: Tensor, dim: int) -> int:
-    """Steps of Newton's method after which only rounding is left."""
-    size = z.shape[dim] if z.dim() else 1
-    bits = 53 if z.dtype == torch.float64 else 24
-    return math.ceil(math.log2(size) + bits / 2) if size > 1 else 0
+        mass, slope = total(z, d, n, dim)
+        n = n + (mass - 1.0) / slope
+    return _narrowed(power(z - n, d)[0], alive, scores)
 
 
 def _narrowed(weights: Tensor, alive: Tensor | None, scores: Tensor) -> Tensor:
