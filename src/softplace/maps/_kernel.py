@@ -61,6 +61,10 @@ def run(
         result = _apply(name, scores, dim, temperature, extra, key, out)
         if result is out:
             return result
+    elif _is_compiled(name, scores):
+        from softplace.maps import _operators
+
+        result = _operators.weigh(name, scores, dim, temperature, extra)
     else:
         result = plain(scores, dim, temperature) if extra is None else plain(scores, dim, temperature, extra)
     return result if out is None else out.copy_(result)
@@ -82,6 +86,17 @@ def fits(name: str, scores: Tensor, dim: int) -> bool:
         and torch._C._get_tracing_state() is None
         and not _has_tangent(scores)
         and _compiler.library() is not None
+    )
+
+
+def _is_compiled(name: str, scores: Tensor) -> bool:
+    """Whether the map becomes one operator of a graph of `torch.compile`, which would unroll its search."""
+    return (
+        torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
+        and name in ("sparsemax", "entmax15", "entmax")
+        and scores.is_cpu
+        and not torch._C._are_functorch_transforms_active()
     )
 
 
@@ -108,20 +123,25 @@ def _apply(
         return _apply(name, scores.float(), dim, temperature, extra, key, None).to(scores.dtype)
     if scores.dim() == 0:
         return _apply(name, scores[None], -1, temperature, extra, key, None)[0]
-    moved = scores if dim == -1 else scores.movedim(dim, -1)
-    if extra is not None:
-        rows = list(scores.shape)
-        rows[dim] = 1
-        extra = extra.to(torch.float32).expand(rows).movedim(dim, -1)
+    moved, extra = last(scores, dim, extra)
     if torch.is_grad_enabled() and (scores.requires_grad or (extra is not None and extra.requires_grad)):
         result: Tensor = _Kernel.apply(moved, extra, name, temperature, key)  # type: ignore[no-untyped-call]
     else:
         into = out if out is not None and dim == -1 and out.is_contiguous() else None
-        result, _ = _forward(name, moved, extra, temperature, key, into)
+        result, _ = forward(name, moved, extra, temperature, key, into)
     return result if dim == -1 else result.movedim(-1, dim).contiguous()
 
 
-def _forward(
+def last(scores: Tensor, dim: int, extra: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The scores with their axis at the end, and the number of every row."""
+    if extra is not None:
+        rows = list(scores.shape)
+        rows[dim] = 1
+        extra = extra.to(torch.float32).expand(rows).movedim(dim, -1)
+    return scores if dim == -1 else scores.movedim(dim, -1), extra
+
+
+def forward(
     name: str, scores: Tensor, extra: Tensor | None, temperature: float, key: int, out: Tensor | None = None
 ) -> tuple[Tensor, bool]:
     """Weights along the last axis, and whether some row had a maximum that is not finite."""
@@ -138,7 +158,7 @@ class _Kernel(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, extra: Tensor | None, name: str, temperature: float, key: int) -> Tensor:
-        result, edge = _forward(name, scores, extra, temperature, key)
+        result, edge = forward(name, scores, extra, temperature, key)
         # The limit at +inf is a constant, which the weights alone do not tell.
         ctx.infinite = scores.amax(-1, keepdim=True) == torch.inf if edge and name != "solu" else None
         ctx.save_for_backward(scores if name == "solu" else result, extra)
@@ -153,24 +173,32 @@ class _Kernel(torch.autograd.Function):
             from softplace.maps._derivatives import pull_back
 
             pulled, made = pull_back(ctx.name, kept, gradient, ctx.temperature, extra)
-            return _without(pulled, ctx.infinite), made, None, None, None
-        kept, gradient = _memory(kept), _memory(gradient)
-        extra = None if extra is None else _memory(extra)
+            return without(pulled, ctx.infinite), made, None, None, None
         half = kept.dtype == torch.bfloat16 and kept.shape[-1] >= 32
         if (
             ctx.name == "softmax" and half and ctx.temperature == 1.0 and ctx.infinite is None
         ):  # PyTorch is 1.15 times quicker
-            return torch._softmax_backward_data(gradient, kept, -1, kept.dtype), None, None, None, None
-        pulled = torch.empty_like(kept)
-        made = None if extra is None or not ctx.needs_input_grad[1] else torch.empty_like(extra)
-        job = _job(kept, ctx.temperature, extra, 0, made)
-        _library().softplace_backward(
-            *_common(ctx.name, kept), kept.data_ptr(), gradient.data_ptr(), pulled.data_ptr(), ctypes.byref(job)
-        )
-        return _without(pulled, ctx.infinite), made, None, None, None
+            return torch._softmax_backward_data(gradient.contiguous(), kept, -1, kept.dtype), None, None, None, None
+        pulled, made = backward(ctx.name, kept, gradient, extra, ctx.temperature, learned=ctx.needs_input_grad[1])
+        return without(pulled, ctx.infinite), made, None, None, None
 
 
-def _without(gradient: Tensor, rows: Tensor | None) -> Tensor:
+def backward(
+    name: str, kept: Tensor, gradient: Tensor, extra: Tensor | None, temperature: float, *, learned: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients to the scores and, where it is `learned`, to the number per row, as `_derivatives.pull_back`."""
+    kept, gradient, extra = _memory(kept), _memory(gradient), None if extra is None else _memory(extra)
+    pulled = torch.empty_like(kept)
+    made = torch.empty_like(extra) if learned and extra is not None else None
+    job = _job(kept, temperature, extra, 0, made)
+    _library().softplace_backward(
+        *_common(name, kept), kept.data_ptr(), gradient.data_ptr(), pulled.data_ptr(), ctypes.byref(job)
+    )
+    return pulled, made
+
+
+def without(gradient: Tensor, rows: Tensor | None) -> Tensor:
+    """The gradient with zeros in these rows."""
     return gradient if rows is None else gradient.masked_fill(rows, 0.0)
 
 
