@@ -1,15 +1,6 @@
-"""One battery for every map of `softplace.maps.OWN`, against the float64 loops of `_reference.py`.
+"""One battery for every map of `softplace.maps.OWN`, against the float64 loops of `_reference.py`."""
 
-A map that is added to OWN is tested by all of it without a line here, but for options of its own (`OPTIONS`). Axis
-legend: unless a test says otherwise, rows lie along the last axis.
-
-gumbel_softmax is random: `call` gives it a freshly seeded generator, so that what every map keeps to (shapes, dtypes,
-layouts, gradients) is tested of it as of any other. Instead of its values, its law is tested, at the end.
-"""
-
-import inspect
 import math
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,159 +12,31 @@ from torch import Tensor
 from softplace import maps
 from softplace.maps._reference import REFERENCE
 from softplace.maps.registry import entry
-from tests.study.test_fleet import needs_compiler
-
-RANDOM = "gumbel_softmax"
-NAMES = tuple(maps.OWN)
-REPEATABLE = tuple(name for name in NAMES if name != RANDOM)
-# Compared with the reference beside the defaults.
-OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
-    "softmax1": ({"sink": -1.5}, {"sink": 3.0}),
-    "entmax": tuple({"alpha": alpha} for alpha in (1, 1.0001, 1.25, 1.75, 2.0, 2.5)),
-    "normmax": ({"alpha": 1.5}, {"alpha": 5.0}),
-    "topk_softmax": ({"k": 1}, {"k": 4}),
-    "k_subset": ({"k": 1}, {"k": 4}),
-    "taylor_softmax": ({"order": 4},),
-    "sigmoid": ({"bias": -0.7}, {"bias": "-log n"}),
-}
-# The loop for sinkhorn cannot go on for ever: this many steps are compared, and the limit in a test of its own.
-DEFAULTS = {"sinkhorn": {"iterations": 10}}
-CASES = [(name, options) for name in REPEATABLE for options in (DEFAULTS.get(name, {}), *OPTIONS.get(name, ()))]
-every_map = pytest.mark.parametrize("name", NAMES)
-every_repeatable_map = pytest.mark.parametrize("name", REPEATABLE)
-every_case = pytest.mark.parametrize(
-    ("name", "options"),
-    CASES,
-    ids=["-".join([name, *(f"{key}={value}" for key, value in options.items())]) for name, options in CASES],
+from tests.maps.battery import (
+    BAD_ROWS,
+    DEFAULTS,
+    DOUBLE,
+    HALVES,
+    INF,
+    NAMES,
+    NAN,
+    RANDOM,
+    SINGLE,
+    SIZES,
+    agree,
+    alpha_of,
+    call,
+    claims,
+    every_case,
+    every_dtype,
+    every_map,
+    every_repeatable_map,
+    exact,
+    forward_mode,
+    normal,
+    sums_to_one,
+    usual,
 )
-
-DOUBLE, SINGLE, HALVES = torch.float64, torch.float32, (torch.bfloat16, torch.float16)
-# PyTorch's forward mode and compiler use parts of PyTorch that warn of their end.
-forward_mode = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-every_dtype = pytest.mark.parametrize("dtype", [DOUBLE, SINGLE, *HALVES], ids=str)
-SIZES = (1, 2, 3, 5, 10, 15, 16, 17, 31, 64, 65, 127, 128, 129, 1000)
-INF, NAN = math.inf, math.nan
-# Rows that hold what is no number, beside a good one that they must leave alone.
-BAD_ROWS = [
-    [0.5, 1.0, -0.7, 2.0, 0.1],
-    [1.0, NAN, 2.0, -1.0, 0.3],
-    [INF, 1.0, 2.0, -1.0, 0.3],
-    [INF, 1.0, INF, -1.0, INF],
-    [INF] * 5,
-    [-INF, 1.0, 2.0, -1.0, 0.3],
-    [-INF, -INF, -INF, -INF, 0.3],
-    [-INF] * 5,
-    [-INF, INF, 0.0, -1.0, 0.3],
-    [NAN, INF, -INF, 0.0, 0.3],
-    [NAN] * 5,
-]
-
-
-def normal(*shape: int, seed: int = 0, scale: float = 1.0, dtype: torch.dtype = DOUBLE) -> Tensor:
-    return (scale * torch.randn(*shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))).to(dtype)
-
-
-def least(dtype: torch.dtype) -> float:
-    """The smallest positive number, subnormal."""
-    return torch.finfo(dtype).tiny * torch.finfo(dtype).eps
-
-
-def call(name: str, scores: Tensor, dim: int = -1, **options: Any) -> Tensor:
-    """The map, with what it needs beside its defaults to be called on any scores."""
-    options = dict(options)
-    if name == RANDOM and "generator" not in options:
-        options["generator"] = torch.Generator().manual_seed(5)
-    if name == "sinkhorn":  # its other axis: the last, or the one before
-        options.setdefault("other_dim", -2 if dim % scores.dim() == scores.dim() - 1 else -1)
-    if name in ("topk_softmax", "k_subset"):
-        default = inspect.signature(maps.OWN[name]).parameters["k"].default
-        options["k"] = min(options.get("k", default), scores.shape[dim] if scores.dim() else 1)
-    return maps.OWN[name](scores, dim, **options)
-
-
-def usual(name: str) -> Callable[[Tensor], Tensor]:
-    return lambda scores: call(name, scores)
-
-
-def exact(name: str, scores: Tensor, dim: int = -1, mask: Tensor | None = None, **options: Any) -> Tensor:
-    """What the reference makes of these numbers, in float64."""
-    part = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.expand(scores.shape)
-    axes = (-1,) if name != "sinkhorn" else (-2, -1)
-    moved = (dim,) if name != "sinkhorn" else (-2 if dim % scores.dim() == scores.dim() - 1 else -1, dim)
-    values, parts = scores.double().movedim(moved, axes), part.movedim(moved, axes)
-    shape = values.shape
-    rows, parts = (
-        values.reshape(-1, *shape[len(shape) - len(axes) :]),
-        parts.reshape(-1, *shape[len(shape) - len(axes) :]),
-    )
-    found = [
-        REFERENCE[name](row.tolist(), mask=takes.tolist(), **options) for row, takes in zip(rows, parts, strict=True)
-    ]
-    return torch.tensor(found, dtype=DOUBLE).reshape(shape).movedim(axes, moved)
-
-
-# What rounding cannot but do to a weight p is p (1 + |log p|) in units of the last place, as differences of scores are
-# rounded before the exponential; and this beside it, where weights near 0 are differences of larger numbers.
-ONE = dict.fromkeys(("log_softmax", "sparsemax", "entmax15", "entmax", "normmax", "k_subset"), 1.0)
-OF_SCORE = {"gelu": 0.25, "solu": 1.0, "periodic": 1.0}
-UNIT = {DOUBLE: 2e-14, SINGLE: 4 * 2.0**-23, torch.bfloat16: 1e-5, torch.float16: 4 * 2.0**-23}
-
-
-def agree(
-    name: str,
-    got: Tensor,
-    want: Tensor,
-    scores: Tensor,
-    temperature: float = 1.0,
-    note: object = "",
-    alpha: float = 1.5,
-) -> None:
-    """`got` is `want` within a few units in the last place; a half precision within one rounding of it."""
-    size = want.abs()
-    logarithm = torch.where((size > 0) & (size < INF), size, 1.0).log().abs()
-    floor = ONE.get(name, 0.0) + OF_SCORE.get(name, 0.0) * scores.double().abs().clamp(max=1e6) / temperature
-    if name in ("entmax", "normmax") and alpha > 2:  # a power below 1 is steep where its base is near 0
-        floor = torch.maximum(size, torch.tensor(UNIT[got.dtype]) ** (1 / (alpha - 1))) ** (2 - alpha)
-        if scores.dim():  # and what one weight gains the others of its row lose
-            floor = torch.maximum(floor, torch.where(size > 0, floor, 0.0).amax(-1, keepdim=True))
-    if name == "sinkhorn":  # every step rounds potentials, which are as large as the differences of the scores
-        logarithm = logarithm + 4 * (scores.double().amax() - scores.double().amin()).clamp(max=1e6) / temperature
-    if name == "periodic":  # few sines may all be small, and their sum is a divisor
-        sines = (
-            (scores.double() / temperature + math.pi / 4).sin().square().sum(-1 if scores.dim() else (), keepdim=True)
-        )
-        floor = (floor + 1.0) / sines.sqrt().clamp(max=1.0)
-    bound = UNIT[got.dtype] * (size * (1 + logarithm) + floor)
-    if got.dtype in HALVES:
-        bound = bound + torch.finfo(got.dtype).eps / 2 * size
-    # Below the normal numbers a result may become 0, but in float16, where those are not small.
-    bound = bound + (least(got.dtype) / 2 if got.dtype == torch.float16 else torch.finfo(got.dtype).tiny)
-    rounded, result = want.to(got.dtype).double(), got.double()
-    fine = (result == rounded) | (result.isnan() & want.isnan()) | ((result - want).abs() <= bound)
-    if not bool(fine.all()):
-        at = tuple((~fine).nonzero()[0].tolist())
-        raise AssertionError(
-            f"{name} {note}: {int((~fine).sum())} of {fine.numel()} wrong, first at {at}: got {result[at].item()!r}, "
-            f"expected {want[at].item()!r}, bound {bound.expand(want.shape)[at].item():.3g}"
-        )
-
-
-def alpha_of(options: dict[str, Any]) -> dict[str, float]:
-    return {"alpha": options["alpha"]} if "alpha" in options else {}
-
-
-def claims(name: str, word: str) -> bool:
-    return bool(getattr(entry(name), word))
-
-
-def sums_to_one(weights: Tensor, dim: int = -1) -> None:
-    """Within what rounding each of the weights once can do to their sum."""
-    number = torch.finfo(weights.dtype)
-    slack = number.eps / 2 * 1.02 if weights.dtype in HALVES else 16 * number.eps
-    slack += least(weights.dtype) / 2 * weights.shape[dim] if weights.dtype in HALVES else 0.0
-    assert (weights.double().sum(dim) - 1).abs().max() <= slack
-    assert (weights >= 0).all()
-    assert (weights <= 1).all()
 
 
 def test_every_map_has_a_reference() -> None:
@@ -414,153 +277,6 @@ def test_bad_numbers_in_large_inputs(name: str, options: dict[str, Any], width: 
 def test_two_to_the_31_entries_have_a_shape(name: str) -> None:
     scores = torch.empty(2**29 + 3, 4, device="meta")
     assert maps.OWN[name](scores).shape == scores.shape
-
-
-# Transforms
-
-
-@forward_mode
-@every_case
-def test_derivatives_by_finite_differences(name: str, options: dict[str, Any]) -> None:
-    # Random scores lie far from a kink beside the step of 1e-6.
-    scores, mask = normal(2, 5, seed=21, scale=1.3), torch.tensor([[True] * 5, [True, False, True, True, True]])
-
-    def function(each: Tensor) -> Tensor:
-        found = call(name, each, mask=mask, temperature=0.7, **options)
-        return torch.where(mask, found, 0.0) if name == "log_softmax" else found
-
-    scores.requires_grad_()
-    assert torch.autograd.gradcheck(
-        function, scores, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
-    )
-    assert torch.autograd.gradgradcheck(function, scores, check_fwd_over_rev=True, check_batched_grad=True)
-
-
-def derivative(value: Tensor, leaf: Tensor, along: Tensor) -> Tensor:
-    """Zeros where the value is constant, such as a slope of relu."""
-    if not value.requires_grad:
-        return torch.zeros_like(leaf)
-    (found,) = torch.autograd.grad((value * along).sum(), leaf, materialize_grads=True)
-    return found
-
-
-@forward_mode
-@every_repeatable_map
-@pytest.mark.parametrize("shape", [(3, 4), (40, 500)], ids=str)
-def test_functional_transforms_equal_plain_autograd(name: str, shape: tuple[int, int]) -> None:
-    dtype = DOUBLE if shape[0] == 3 else SINGLE  # large ones in float32, where a kernel may have taken over
-    close = {"rtol": 1e-11, "atol": 1e-13} if dtype == DOUBLE else {"rtol": 1e-4, "atol": 1e-5}
-    scores, along = normal(*shape, seed=22, dtype=dtype), normal(*shape, seed=23, dtype=dtype)
-    # The limit of sinkhorn solves equations in as many unknowns as there are columns: few, or this takes a minute.
-    few = DEFAULTS.get(name, {}) if dtype == SINGLE else {}
-
-    def function(each: Tensor) -> Tensor:
-        return call(name, each, **few)
-
-    batch = scores if name != "sinkhorn" else torch.stack([scores, along], 1)
-    loop = torch.stack([function(each) for each in batch])
-    torch.testing.assert_close(torch.vmap(function)(batch), loop, **close)
-    last = torch.vmap(function, in_dims=1, out_dims=1)(batch.transpose(0, 1).contiguous())
-    torch.testing.assert_close(last, loop.transpose(0, 1), **close)
-    leaf = scores.clone().requires_grad_()
-    value = function(leaf)
-    (gradient,) = torch.autograd.grad(value, leaf, along, create_graph=True)
-    second = derivative(gradient, leaf, along)
-    pulled, pull = torch.func.vjp(function, scores)
-    torch.testing.assert_close(pulled, value.detach(), **close)
-    torch.testing.assert_close(pull(along)[0], gradient.detach(), **close)
-    wide = scores.double().requires_grad_()
-    (of_wide,) = torch.autograd.grad(function(wide), wide, along.double(), create_graph=True)
-    torch.testing.assert_close(gradient.detach().double(), of_wide.detach(), **close)
-    torch.testing.assert_close(second.double(), derivative(of_wide, wide, along.double()), **close)
-    pushed = torch.func.jvp(function, (scores,), (along,))
-    exactly = torch.func.jvp(function, (scores.double(),), (along.double(),))
-    torch.testing.assert_close(pushed[1].double(), exactly[1], **close)
-    assert (pushed[1] * along).sum().item() == pytest.approx((gradient * along).sum().item(), rel=1e-3, abs=1e-5)
-    if dtype == SINGLE:
-        return
-    jacobian = torch.autograd.functional.jacobian(function, scores)
-    torch.testing.assert_close(torch.func.jacrev(function)(scores), jacobian, **close)
-    torch.testing.assert_close(torch.func.jacfwd(function)(scores), jacobian, **close)
-
-    def scalar(each: Tensor) -> Tensor:
-        return (function(each) * along).sum()
-
-    hessian = torch.autograd.functional.hessian(scalar, scores)
-    torch.testing.assert_close(torch.func.hessian(scalar)(scores), hessian, **close)
-    if name != "sinkhorn":
-        each_row = torch.vmap(torch.func.jacrev(function))(scores)
-        torch.testing.assert_close(each_row, torch.stack([jacobian[row, :, row] for row in range(3)]), **close)
-
-
-@pytest.fixture
-def fresh_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
-@needs_compiler
-@pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize(
-    ("name", "limit"),
-    [(name, False) for name in NAMES]
-    + [pytest.param(name, True, marks=pytest.mark.slow) for name in NAMES if name in DEFAULTS],  # half a minute
-)
-def test_compiled_in_one_graph_it_is_the_same(name: str, limit: bool) -> None:
-    scores, mask = normal(3, 6, seed=24), normal(3, 6, seed=25) > -1.0
-
-    def function(each: Tensor, part: Tensor | None) -> Tensor:
-        # A generator is an argument that the compiler refuses: without one, only the sum is known.
-        extra = {"generator": None} if name == RANDOM else {} if limit else DEFAULTS.get(name, {})
-        return call(name, each, mask=part, temperature=0.7, **extra)
-
-    backend = "inductor" if name in ("softmax", "sparsemax", "entmax15", "entmax") else "aot_eager"
-    compiled = torch.compile(function, fullgraph=True, backend=backend)
-    leaves = [scores.clone().requires_grad_() for _ in range(2)]
-    want, got = function(leaves[0], mask), compiled(leaves[1], mask)
-    if name == RANDOM:
-        sums_to_one(got.detach())
-        assert (got[~mask] == 0).all()
-        return
-    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-14)
-    upstream = normal(3, 6, seed=26)
-    slopes = [
-        torch.autograd.grad(torch.where(mask, each, 0.0), leaf, upstream)[0]
-        for each, leaf in zip((want, got), leaves, strict=True)
-    ]
-    torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-12, atol=1e-14)
-
-
-class Layer(torch.nn.Module):
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def forward(self, scores: Tensor) -> Tensor:
-        extra = {"generator": None} if self.name == RANDOM else {}
-        return call(self.name, scores, **extra)
-
-
-@every_map
-def test_it_can_be_exported(name: str) -> None:
-    scores = normal(3, 6, seed=27, dtype=SINGLE)
-    got = torch.export.export(Layer(name), (scores,)).module()(scores)
-    if name == RANDOM:
-        sums_to_one(got)
-    else:
-        torch.testing.assert_close(got, call(name, scores), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", [SINGLE, *HALVES], ids=str)
-@every_map
-def test_autocast_changes_nothing(name: str, dtype: torch.dtype) -> None:
-    scores = normal(3, 6, seed=28, dtype=dtype)
-    want = call(name, scores)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = call(name, scores)
-    assert torch.equal(got, want)
-    assert got.dtype == dtype
 
 
 # What the registry says of it, in both directions

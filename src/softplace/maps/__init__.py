@@ -12,6 +12,7 @@ from softplace.maps.alternatives import relu_normalised as relu_normalised
 from softplace.maps.alternatives import sigsoftmax as sigsoftmax
 from softplace.maps.alternatives import softpick as softpick
 from softplace.maps.alternatives import taylor_softmax as taylor_softmax
+from softplace.maps.doubly_stochastic import sinkhorn as sinkhorn
 from softplace.maps.losses import cross_entropy as cross_entropy
 from softplace.maps.losses import entmax15_loss as entmax15_loss
 from softplace.maps.losses import entmax_loss as entmax_loss
@@ -26,7 +27,6 @@ from softplace.maps.segments import segment_sparsemax as segment_sparsemax
 from softplace.maps.selection import hardmax as hardmax
 from softplace.maps.selection import k_subset as k_subset
 from softplace.maps.selection import normmax as normmax
-from softplace.maps.selection import sinkhorn as sinkhorn
 from softplace.maps.selection import topk_softmax as topk_softmax
 from softplace.maps.selection import uniform as uniform
 from softplace.maps.simplex import gumbel_softmax as gumbel_softmax

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from softplace.maps.activations import gelu, identity, relu, sigmoid, solu, tanh
 from softplace.maps.alternatives import periodic, relu_normalised, sigsoftmax, softpick, taylor_softmax
-from softplace.maps.selection import hardmax, k_subset, normmax, sinkhorn, topk_softmax, uniform
+from softplace.maps.doubly_stochastic import sinkhorn
+from softplace.maps.selection import hardmax, k_subset, normmax, topk_softmax, uniform
 from softplace.maps.simplex import gumbel_softmax, log_softmax, softmax, softmax1
 from softplace.maps.sparse import entmax, entmax15, sparsemax
 

@@ -1,4 +1,4 @@
-"""The sparse maps as operators of `torch.compile`: at the speed of the kernel, with the derivatives that it can have."""
+"""The sparse maps as operators of `torch.compile`: at the speed of the kernel, with first derivatives."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from softplace.maps import activations, alternatives, selection, simplex, sparse
+from softplace.maps import activations, alternatives, doubly_stochastic, selection, simplex, sparse
 
 
 class MapModule(nn.Module):
@@ -221,7 +221,7 @@ class KSubset(MapModule):
 class Sinkhorn(MapModule):
     """`softplace.maps.sinkhorn` as a module."""
 
-    function = staticmethod(selection.sinkhorn)
+    function = staticmethod(doubly_stochastic.sinkhorn)
     options = ("other_dim", "iterations")
 
     def __init__(
