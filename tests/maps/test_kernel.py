@@ -254,3 +254,26 @@ def test_two_to_the_31_entries() -> None:
     weights = maps.sparsemax(scores)
     assert weights[-1, 5].item() == 1.0
     assert weights[0, 0].item() == 2**-10
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["sparsemax", "entmax15", "entmax"])
+def test_operators_keep_the_rules_of_pytorch(name: str, dtype: torch.dtype) -> None:
+    """Strides, aliases, shapes and gradients are as promised to the compiler, of transposed scores too."""
+    generator = torch.Generator().manual_seed(0)
+    for scores in (
+        torch.randn(3, 16, 24, dtype=torch.float64, generator=generator),
+        torch.randn(3, 24, 16, dtype=torch.float64, generator=generator).mT,
+        torch.randn(3, 1, 1, dtype=torch.float64, generator=generator),
+    ):
+        each = scores.to(dtype, copy=True).requires_grad_()
+        alpha = torch.full(
+            (3, scores.shape[1], 1), 1.3, dtype=torch.float64 if dtype == torch.float64 else torch.float32
+        )
+        extra = alpha if name == "entmax" else None
+        torch.library.opcheck(torch.ops.softplace.weigh.default, (name, each, 1.5, extra))
+        if dtype != torch.bfloat16:
+            torch.library.opcheck(torch.ops.softplace.search.default, (name, each.detach(), -1, extra))
+        weights, infinite = torch.ops.softplace.weigh(name, each.detach(), 1.5, extra)
+        torch.library.opcheck(torch.ops.softplace.pull.default, (name, weights, scores.to(dtype), 1.5, extra, infinite))

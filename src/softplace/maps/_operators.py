@@ -31,7 +31,8 @@ def _weigh(name: str, scores: Tensor, temperature: float, extra: Tensor | None) 
         from softplace.maps import sparse
 
         plain = getattr(sparse, f"_{name}")
-        weights = plain(scores, -1, temperature, *(() if extra is None else (extra,))).clone()
+        weights = plain(scores, -1, temperature, *(() if extra is None else (extra,)))
+        weights = weights.clone(memory_format=torch.contiguous_format)
         edge = True
     if edge:
         return weights, (scores == torch.inf).any(-1, keepdim=True)
@@ -53,7 +54,7 @@ def _pull(
     else:
         pulled, made = pull_back(name, weights, gradient, temperature, extra)
     pulled = _kernel.without(pulled, infinite if bool(infinite.any()) else None)
-    return pulled, pulled.new_zeros(()) if made is None else made
+    return pulled.contiguous(), pulled.new_zeros(()) if made is None else made.contiguous()
 
 
 @_pull.register_fake

@@ -27,9 +27,9 @@ def search(name: str, z: Tensor, dim: int, alpha: Tensor | None = None) -> Tenso
 @torch.library.custom_op("softplace::search", mutates_args=())
 def _searched(name: str, z: Tensor, dim: int, alpha: Tensor | None) -> Tensor:
     if z.numel() == 0:
-        return z.clone()
+        return z.clone(memory_format=torch.contiguous_format)
     result: Tensor = _kernel.run(name, _plain(name), z, dim, 1.0, alpha)
-    return result
+    return result.contiguous()
 
 
 @_searched.register_fake
