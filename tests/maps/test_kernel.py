@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from softplace import maps
-from softplace.maps import _compiler, _kernel
+from softplace.maps import _compiler, _kernel, _operators, _search
 from softplace.maps.activations import _solu
 from softplace.maps.simplex import _log_softmax, _softmax, _softmax1
 from softplace.maps.sparse import _entmax, _entmax15, _sparsemax
@@ -233,18 +233,25 @@ def test_a_compiler_that_fails_is_named(tmp_path: Path) -> None:
     done = run(PRINT, SOFTPLACE_CACHE=str(tmp_path / "cache"), CXX=str(broken))
     assert done.stdout == "8.0\n"
     assert "cannot go on" in done.stderr
+    assert "CXX names 'nowhere', which was not found" in run(PRINT, CXX="nowhere -O2").stderr
+    empty = run(PRINT, SOFTPLACE_CACHE=str(tmp_path / "cache"), CXX="true")
+    assert "file too short" in empty.stderr
+    assert empty.stdout == "8.0\n"
     assert list((tmp_path / "cache").iterdir()) == []  # no half a library is left
 
 
 def test_the_kernel_is_compiled_once_for_all_processes(tmp_path: Path) -> None:
     code = (
         "import torch; from softplace import maps; from softplace.maps import _compiler; real = _compiler._compile\n"
-        "def told(*arguments): print('compiles'); real(*arguments)\n"
+        "def told(*arguments): print('compiles'); return real(*arguments)\n"
         "_compiler._compile = told\n"
     ) + PRINT
     assert run(code, SOFTPLACE_CACHE=str(tmp_path)).stdout == "compiles\n8.0\n"
     assert run(code, SOFTPLACE_CACHE=str(tmp_path)).stdout == "8.0\n"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".sha256", ".so"]
+    (library,) = tmp_path.glob("*.so")
+    library.write_bytes(library.read_bytes()[:5000])  # loading half a library ends the process
+    assert run(code, SOFTPLACE_CACHE=str(tmp_path)).stdout == "compiles\n8.0\n"
 
 
 @pytest.mark.slow
@@ -272,8 +279,83 @@ def test_operators_keep_the_rules_of_pytorch(name: str, dtype: torch.dtype) -> N
             (3, scores.shape[1], 1), 1.3, dtype=torch.float64 if dtype == torch.float64 else torch.float32
         )
         extra = alpha if name == "entmax" else None
-        torch.library.opcheck(torch.ops.softplace.weigh.default, (name, each, 1.5, extra))
+        torch.library.opcheck(_operators._weigh, (name, each, 1.5, extra))
         if dtype != torch.bfloat16:
-            torch.library.opcheck(torch.ops.softplace.search.default, (name, each.detach(), -1, extra))
-        weights, infinite = torch.ops.softplace.weigh(name, each.detach(), 1.5, extra)
-        torch.library.opcheck(torch.ops.softplace.pull.default, (name, weights, scores.to(dtype), 1.5, extra, infinite))
+            torch.library.opcheck(_search._searched, (name, each.detach(), -1, extra))
+        weights, infinite = _operators._weigh(name, each.detach(), 1.5, extra)
+        torch.library.opcheck(_operators._pull, (name, weights, scores.to(dtype), 1.5, extra, infinite))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run(PRINT, SOFTPLACE_CACHE=str(tmp_path / "file"), TMPDIR=str(tmp_path))
+    assert done.stdout == "8.0\n"
+    assert done.stderr.count("its cache folder cannot be written") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("temperature", [1.0, 0.07])
+@pytest.mark.parametrize("name", PLAIN)
+def test_long_rows_of_equal_scores_far_from_0(name: str, temperature: float, dtype: torch.dtype) -> None:
+    """Where a threshold is added to a large maximum, rounding takes the weights."""
+    for size, score in ((300, 131072.0), (100, 5000.0), (3000, 1000.0), (50257, 20.0), (64, -1e30)):
+        scores = torch.full((1, size), score, dtype=dtype)
+        options = {"alpha": torch.tensor(1.75)} if name == "entmax" else {"sink": scores[0, 0].item()} if name == "softmax1" else {}
+        weights = getattr(maps, name)(scores, temperature=temperature, **options).double()
+        expected = torch.tensor(1 / (size + (name == "softmax1")), dtype=torch.float64)
+        if name == "log_softmax":
+            expected = expected.log()
+        if name == "solu":
+            expected = expected * (score / temperature)
+        torch.testing.assert_close(weights[0, 0], expected, rtol=torch.finfo(dtype).eps * 8, atol=0)
+
+
+@pytest.mark.parametrize("alpha", [2.5, 3.0, 5.0, 10.0, 50.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_entmax_sums_to_one_however_large_alpha(alpha: float, dtype: torch.dtype) -> None:
+    for scores in (torch.zeros(3, 4000), torch.zeros(40, 7), torch.randn(50, 64), 0.1 * torch.randn(64, 50)):
+        weights = maps.entmax(scores.to(dtype), alpha=alpha)
+        one_by_one = torch.func.vmap(lambda row: maps.entmax(row, alpha=alpha))(scores.to(dtype))
+        for each in (weights, one_by_one):
+            torch.testing.assert_close(each.sum(-1), torch.ones(len(scores), dtype=dtype), rtol=0, atol=2e-6)
+        if not scores.any():
+            assert torch.equal(weights, torch.full_like(weights, weights[0, 0].item()))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_whoever_looks_on_gets_the_plain_path() -> None:
+    """Autograd's own vmap, and a tangent of alpha or of the sink alone."""
+    scores = torch.randn(12, 6)
+    jacobian = torch.autograd.functional.jacobian(maps.sparsemax, scores, vectorize=True)
+    torch.testing.assert_close(jacobian, torch.autograd.functional.jacobian(maps.sparsemax, scores))
+    for name, option in (("entmax", "alpha"), ("softmax1", "sink")):
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(torch.tensor(1.3), torch.tensor(1.0))
+            result = getattr(maps, name)(scores, **{option: dual})
+            tangent = torch.autograd.forward_ad.unpack_dual(result).tangent
+        free = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+        total = getattr(maps, name)(scores.double(), **{option: free})
+        upstream = torch.randn(12, 6, dtype=torch.float64)
+        (expected,) = torch.autograd.grad(total, free, upstream)
+        torch.testing.assert_close((tangent.double() * upstream).sum(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_out_is_seen_by_autograd_and_may_overlap() -> None:
+    factor, out = torch.ones(8, 8, requires_grad=True), torch.ones(8, 8)
+    loss = (factor * out).sum()
+    maps.sparsemax(torch.randn(8, 8), out=out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    both = torch.randn(9, 8)
+    expected = maps.sparsemax(both[:8])
+    maps.sparsemax(both[:8], out=both[1:])
+    assert torch.equal(both[1:], expected)
+
+
+def test_solu_of_large_scores() -> None:
+    scores = torch.zeros(2, 40)
+    scores[0, 0] = 1e8
+    scores.requires_grad_()
+    (gradient,) = torch.autograd.grad(maps.solu(scores)[0, 0], scores)
+    assert gradient[0, 0].item() == 1.0

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
 
 def prepare(
     name: str, scores: Tensor, dim: int, mask: Tensor | None, temperature: float
@@ -15,10 +17,13 @@ def prepare(
         The scores as they are; `dim` counted from the end, where the hidden axes of `vmap` do not count; and the mask
         broadcast to the shape of the scores (or `None`).
     """
-    if not isinstance(scores, Tensor) or not scores.is_floating_point():
+    if not isinstance(scores, Tensor) or scores.dtype not in _DTYPES:
         raise TypeError(
             f"'scores' of {name} must be a floating-point tensor. Got {kind(scores)}. Convert it, e.g. scores.float()."
         )
+    if scores.layout is not torch.strided or scores.is_nested:
+        got = "a nested one" if scores.is_nested else f"one of layout {scores.layout}"
+        raise TypeError(f"'scores' of {name} must be a dense tensor. Got {got}. Use scores.to_dense() or pad it.")
     axes = max(scores.dim(), 1)
     if not isinstance(dim, int) or isinstance(dim, bool):
         raise TypeError(f"'dim' of {name} must be an integer. Got {kind(dim)}. Use -1 for the last axis.")
@@ -26,7 +31,7 @@ def prepare(
         raise ValueError(f"'dim' of {name} must lie in [{-axes}, {axes - 1}]. Got {dim}. Use -1 for the last axis.")
     if mask is not None:
         mask = _checked_mask(name, scores, mask)
-    if temperature != 1.0 or isinstance(temperature, bool):
+    if not isinstance(temperature, float) or temperature != 1.0:
         _check_temperature(name, scores, temperature)
     return scores, dim if dim < 0 else dim - axes, mask
 
@@ -47,7 +52,7 @@ def _checked_mask(name: str, scores: Tensor, mask: Tensor) -> Tensor:
             "Use mask.to(scores.device)."
         )
     try:
-        return mask.expand(scores.shape)
+        return mask.to_dense().expand(scores.shape) if mask.layout is not torch.strided else mask.expand(scores.shape)
     except RuntimeError:
         raise ValueError(
             f"'mask' of {name} must broadcast to the scores' shape {tuple(scores.shape)}. Got {tuple(mask.shape)}. "

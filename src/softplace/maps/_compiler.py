@@ -4,10 +4,12 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from functools import cache
 from pathlib import Path
@@ -16,33 +18,54 @@ _SOURCES = tuple(Path(__file__).with_name(name) for name in ("_vector.h", "_layo
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared", "-w")
 
 
-@cache
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def library() -> ctypes.CDLL | None:
     """The compiled kernel; `None`, with one warning, where it cannot be had: the plain paths serve then.
 
     It is kept in the folder that the environment variable `SOFTPLACE_CACHE` names, or else in the user's cache folder,
     under a name made of its source, compiler and processor. `SOFTPLACE_KERNEL=0` does without it, silently.
     """
-    if os.environ.get("SOFTPLACE_KERNEL") == "0":
+    with _ONE_AT_A_TIME:
+        return _library()
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    if os.environ.get("SOFTPLACE_KERNEL", "").lower() in ("0", "no", "off", "false"):
         return None
     try:
-        return _load()
-    except (OSError, subprocess.SubprocessError) as error:
+        return _found()
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         warnings.warn(
             f"softplace: its kernel could not be compiled, so maps run in plain PyTorch, slower: {said.strip()[:500]} "
             "(Install a C++ compiler, name one in CXX, or set SOFTPLACE_KERNEL=0 to do without.)",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
         return None
 
 
-def _load() -> ctypes.CDLL:
-    compiler = _compiler()
-    path = _folder() / f"kernel-{_identity(compiler)}.so"
-    if not path.exists():
-        _compile(compiler, path)
+def _found() -> ctypes.CDLL:
+    command = _compiler()
+    folder = _folder()
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="softplace-") as own:  # nobody else can have put a file there
+            return _load(_compile(command, Path(own) / "kernel.so"))
+    path = folder / f"kernel-{_identity(command)}.so"
+    if _is_whole(path):
+        return _load(path)
+    try:
+        return _load(_compile(command, path))
+    except (OSError, AttributeError):
+        path.unlink(missing_ok=True)
+        _checksum(path).unlink(missing_ok=True)
+        raise
+
+
+def _load(path: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(path))
     pointer, number = ctypes.c_void_p, ctypes.c_int
     loaded.softplace_forward.argtypes = (number, number, pointer, pointer, pointer)
@@ -50,34 +73,59 @@ def _load() -> ctypes.CDLL:
     return loaded
 
 
-def _compiler() -> str:
+def _is_whole(path: Path) -> bool:
+    """Whether the library is what the compiler wrote: to load a damaged one can end the process."""
+    try:
+        return _digest(path.read_bytes()) == _checksum(path).read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _checksum(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _compiler() -> list[str]:
     if sys.platform == "win32":
         raise OSError("there is no kernel for Windows")
-    for name in filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++")):
+    named = shlex.split(os.environ.get("CXX", ""))
+    for name, *options in [named] if named else [["g++"], ["clang++"], ["c++"]]:
         if found := shutil.which(name):
-            return found
-    raise OSError("no C++ compiler (g++ or clang++) was found")
+            return [found, *options]
+    raise OSError(
+        f"CXX names {named[0]!r}, which was not found" if named else "no C++ compiler (g++ or clang++) was found"
+    )
 
 
 def _threads() -> tuple[str, ...]:
     return () if sys.platform == "darwin" else ("-fopenmp",)  # Apple's compiler has no OpenMP
 
 
-def _folder() -> Path:
+def _folder() -> Path | None:
     named = os.environ.get("SOFTPLACE_CACHE")
-    folder = Path(named or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "" if named else "softplace")
     try:
+        folder = Path(named or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "" if named else "softplace")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if os.access(folder, os.W_OK):
             return folder
-    except OSError:  # a read-only home
+    except (OSError, RuntimeError):  # a read-only home, or none
         pass
-    return Path(tempfile.mkdtemp(prefix="softplace-"))  # of this process alone: nobody else can have put a file there
+    warnings.warn(
+        "softplace: its kernel is compiled for this process alone, as its cache folder cannot be written. "
+        "Name one that can in SOFTPLACE_CACHE.",
+        RuntimeWarning,
+        stacklevel=5,
+    )
+    return None
 
 
-def _identity(compiler: str) -> str:
-    about = Path(compiler).resolve().stat()
-    parts = [compiler, about.st_size, about.st_mtime, _FLAGS, _threads(), platform.machine(), _processor()]
+def _identity(command: list[str]) -> str:
+    about = Path(command[0]).resolve().stat()
+    parts = [command, about.st_size, about.st_mtime, _FLAGS, _threads(), platform.machine(), _processor()]
     digest = hashlib.sha256(repr(parts).encode())
     for source in _SOURCES:
         digest.update(source.read_bytes())
@@ -93,13 +141,17 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _compile(command: list[str], path: Path) -> Path:
     # Under another name first: a process that was stopped, or runs beside this one, leaves no half a library.
     descriptor, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
     os.close(descriptor)
     try:
-        command = [compiler, *_FLAGS, *_threads(), str(_SOURCES[-1]), "-o", partial]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+        whole = [*command, *_FLAGS, *_threads(), str(_SOURCES[-1]), "-o", partial]
+        subprocess.run(whole, check=True, capture_output=True, text=True, timeout=300)
+        os.chmod(partial, 0o755)  # other users of a shared folder may read it
+        content = Path(partial).read_bytes()
         os.replace(partial, path)
+        _checksum(path).write_text(_digest(content))
     finally:
         Path(partial).unlink(missing_ok=True)
+    return path

@@ -70,5 +70,5 @@ def _solu(scores: Tensor, v: Tensor, temperature: float) -> Tensor:
     from softplace.maps.simplex import softmax
 
     p = softmax(scores, temperature=temperature)
-    w = torch.where(p == 0.0, 0.0, scores / temperature)
-    return p * (v * (1.0 + w) - (v * w * p).sum(-1, keepdim=True))
+    w = torch.where((p == 0.0) | (scores == torch.inf), 0.0, scores / temperature)
+    return p * (v + (v * w - (v * w * p).sum(-1, keepdim=True)))

@@ -39,12 +39,6 @@ template <bool LANES, bool COUNT = false> struct Top {
   }
   V finish(V v, float none = 0.0f) const { return choose(dead, fill(none), v) + fault; }
 };
-// (x - m) scale; for bfloat16 as one operation, whose rounding is far below that of the scores.
-template <bool HALF> struct Less {
-  V m, product; float scale;
-  Less(V m, float scale) : m(m), product(m * scale), scale(scale) {}
-  V operator()(V x) const { return HALF ? x * scale - product : (x - m) * scale; }
-};
 static inline V finite(V x) { return fill(-3.4028235e38f) > x ? fill(-3.4028235e38f) : x; }
 
 enum Map { SOFTMAX, LOG_SOFTMAX, SOFTMAX1, SOLU, GUMBEL, SPARSEMAX, ENTMAX15, ENTMAX };
@@ -82,7 +76,7 @@ template <int MAP, bool HALF> struct Dense {
   }
   template <bool LANES, class R, class W> void normalise(const R& x, W y, V m, V extra, const Group& g) const {
     Sum sum;
-    Less<HALF> less(m, g.scale);
+    auto less = [&](V v) -> V { return (v - m) * g.scale; };
     for (Index j = 0; j < x.size(); j++) {
       V e = exp<HALF>(less(x[j]));
       sum.add(e);
@@ -114,7 +108,7 @@ template <int MAP, bool HALF> struct Dense {
   }
 };
 
-template <int MAP, bool HALF> struct Sparse {  // p = [1 + d (z - n)]_+ ^ (1 / d), d = alpha - 1, n (tau below) such that it sums to 1
+template <int MAP, bool HALF> struct Sparse {  // p = [tau' + d z]_+ ^ (1 / d), d = alpha - 1, such that it sums to 1
   static constexpr float pad = -INF;
   static constexpr Index longest = SHORT;
   template <bool LANES, class R, class W> V run(const R& x, const R&, W y, const Group& g) const {
@@ -134,12 +128,12 @@ template <int MAP, bool HALF> struct Sparse {  // p = [1 + d (z - n)]_+ ^ (1 / d
     V d = MAP == ENTMAX ? g.extra - 1.0f : fill(MAP == SPARSEMAX ? 1.0f : 0.5f);
     V inverse = 1.0f / choose(d == 0.0f, fill(1.0f), d);
     float scale = MAP == ENTMAX15 ? 0.5f * g.scale : g.scale;
-    Less<HALF> less(m, scale);
+    auto less = [&](V v) -> V { return (v - m) * scale; };
     Index size = 0;  // of what can be in the support, all with z > -1 / d
     if (LANES) for (Index j = 0; j < x.size(); j++) g.scratch[size++] = less(x[j]);
     else {
       float* out = (float*)g.scratch;
-      V least = MAP == ENTMAX ? choose(d == 0.0f, fill(-INF), -inverse) : fill(-1.0f);
+      V least = MAP == ENTMAX ? choose(d > 0.0f, -inverse, fill(-INF)) : fill(-1.0f);
       for (Index j = 0; j < x.size(); j++) {
         V z = less(x[j]);
 #ifdef __AVX512F__
@@ -155,33 +149,37 @@ template <int MAP, bool HALF> struct Sparse {  // p = [1 + d (z - n)]_+ ^ (1 / d
       store(out, fill(-INF));
       size = (out - (float*)g.scratch + WIDTH - 1) / WIDTH;
     }
-    V total, threshold = solve<LANES>(g.scratch, size, d, inverse, &total), part = 1.0f / total;
-    less.product += threshold;
+    V total, threshold = solve<LANES>(g, size, d, inverse, &total), part = 1.0f / total, grow = grown(threshold, d);
     for (Index j = 0; j < x.size(); j++) {
-      V w = HALF ? less(x[j]) : less(x[j]) - threshold;
-      if (MAP == ENTMAX) y.put(j, power(w, d, inverse) * part);
-      else w = larger(w, V{}), y.put(j, MAP == SPARSEMAX ? w : w * w * part);
+      V z = less(x[j]);
+      if (MAP == ENTMAX) { y.put(j, power(z, threshold, grow, d, inverse) * part); continue; }
+      z = larger(z - threshold, V{});
+      y.put(j, MAP == SPARSEMAX ? z : z * z * part);
     }
   }
-  static V power(V w, V d, V inverse, V* q = nullptr) {
-    V u = d * w;
-    I in = u > -0.9999999f, small = (u < 1e-3f) & (u > -1e-3f);
+  static V grown(V lead, V d) { V u = -d * lead; return exp<false>(u < 80.0f ? u : fill(80.0f)); }
+  // p = e^l [1 + d z e^(-d l)]_+ ^ (1 / d), where l is the logarithm of the largest weight, and dp/dl.
+  static V power(V z, V lead, V grow, V d, V inverse, V* slope = nullptr) {
+    V w = z * grow, u = d * w;  // infinite where nothing takes part
+    I in = (u > -1.0f) & (u < 1e30f), small = (u < 1e-3f) & (u > -1e-3f);
     if (!any(in)) return V{};
     u = choose(in, u, V{});
     V y = 1.0f + u, flip = 1.0f / y;
     V l = choose(small, w * (1.0f - u * (0.5f - u * (1.0f / 3))), log1p(u, y, flip) * inverse);
-    V p = choose(in, exp<HALF>(l), V{});
-    if (q) *q = p * flip;
+    V p = choose(in, exp<HALF>(lead + l), V{});
+    if (slope) *slope = p * flip;
     return p;
   }
-  // Newton's method from the left on the convex ||[1 + d (z - n)]_+||_(1/d) = 1; halving where alpha > 2 (not convex).
-  template <bool LANES> static V solve(const V* z, Index size, V d, V inverse, V* total) {
-    V t = fill(MAP == ENTMAX ? 0.0f : -1.0f), low = t, high = fill(INF), before{};
+  // Newton's method on ||.||_(1 / d) in tau, or in e^(d l), in which it is convex for alpha <= 2; halving beyond.
+  template <bool LANES> static V solve(const Group& g, Index size, V d, V inverse, V* total) {
+    const V* z = g.scratch;
+    V t = fill(MAP == ENTMAX ? 0.0f : -1.0f), low = fill(-logf(g.size) - 0.01f), high{}, before{};
     for (int step = 0; step < 64; step++) {
       Sum s, q;
+      V grow = grown(t, d);
       for (Index j = 0; j < size; j++) {
         V w = z[j] - t, part{};
-        if (MAP == ENTMAX) s.add(power(w, d, inverse, &part)), q.add(part);
+        if (MAP == ENTMAX) s.add(power(z[j], t, grow, d, inverse, &part)), q.add(part);
         else {
           V w0 = larger(w, V{});
           s.add(MAP == SPARSEMAX ? w0 : w0 * w0);
@@ -199,11 +197,15 @@ template <int MAP, bool HALF> struct Sparse {  // p = [1 + d (z - n)]_+ ^ (1 / d
       }
       if (MAP == ENTMAX15) next = t + (S - root(S)) / Q;
       else {
-        V l = log(S), u = d * l;
+        V l = log(S), u = d * l, v = -u < 80.0f ? -u : fill(80.0f);
         I small = (u < 1e-3f) & (u > -1e-3f);
-        next = t + S * choose(small, l * (1.0f - u * (0.5f - u * (1.0f / 6))), (1.0f - exp<false>(-u)) * inverse) / Q;
-        low = S > 1.0f ? t : low, high = S > 1.0f ? high : t;
-        next = choose((next > low) & (next < high), next, choose(high < INF, 0.5f * (low + high), next));
+        V r = S * choose(small, l * (1.0f - u * (0.5f - u * (1.0f / 6))), (1.0f - exp<false>(v)) * inverse) / Q;
+        u = -d * r, v = 1.0f + u, small = (u < 1e-3f) & (u > -1e-3f);
+        I valid = v > 1e-30f;
+        v = choose(valid, v, fill(1.0f));
+        next = t - r * choose(small, 1.0f - u * (0.5f - u * (1.0f / 3)), log1p(u, v, 1.0f / v) / choose(small, v, u));
+        low = S > 1.0f ? low : t, high = S > 1.0f ? t : high;
+        next = choose(valid & (next > low) & (next < high), next, 0.5f * (low + high));
       }
       I open = ((S > 1.0000002f) | (S < 0.9999998f)) & (next != t);
       if (!any(open)) break;
@@ -247,7 +249,7 @@ template <int MAP, bool HALF> struct Backward {
     for (Index j = 0; j < y.size(); j++) {
       V v = y[j], w = gradient[j], q = pull(j, v);
       if (MAP == LOG_SOFTMAX) { dx.put(j, choose(v == -INF, V{}, w - q * A) * g.scale); continue; }
-      if (MAP == SOLU) w *= 1.0f + choose((q == 0.0f) | (v == INF), V{}, v * g.scale);
+      if (MAP == SOLU) w += w * choose((q == 0.0f) | (v == INF), V{}, v * g.scale) - shift;  // what cancels, first
       if (MAP == ENTMAX && g.want) {  // dp/dalpha, by l = log p: sum of (q - p + d p l) / d^2 (shift - g)
         V l = log(choose(v >= 1.17549435e-38f, v, fill(1.0f))), u = -d * l;
         V series = 0.5f + u * (1.f / 6 + u * (1.f / 24 + u * (1.f / 120 + u * (1.f / 720 + u * (1.f / 5040 + u * (1.f / 40320))))));
@@ -255,7 +257,7 @@ template <int MAP, bool HALF> struct Backward {
         V part = choose(small, v * l * l * series, (q - v + d * v * l) / choose(small, fill(1.0f), d * d));
         alpha.add(part * (shift - w));
       }
-      dx.put(j, q * (w - shift) * g.scale);
+      dx.put(j, (MAP == SOLU ? q * w : q * (w - shift)) * g.scale);
     }
     if (MAP == ENTMAX) extra = alpha.template value<LANES>();
     return extra;

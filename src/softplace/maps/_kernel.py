@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from softplace.maps import _compiler
+from softplace.maps._arguments import wide_type
 
 MAPS = ("softmax", "log_softmax", "softmax1", "solu", "gumbel_softmax", "sparsemax", "entmax15", "entmax")
 """In the order of `enum Map` in `_kernel.cpp`."""
@@ -26,7 +27,6 @@ class _Job(ctypes.Structure):
     _fields_ = (
         ("rows", ctypes.c_int64),
         ("size", ctypes.c_int64),
-        ("step", ctypes.c_int64),
         ("extra", ctypes.c_void_p),
         ("extra_gradient", ctypes.c_void_p),
         ("key", ctypes.c_uint64),
@@ -57,7 +57,7 @@ def run(
         _check_out(name, scores, extra, out)
     if scores.numel() == 0:
         result = scores.clone()
-    elif fits(name, scores, dim):
+    elif fits(name, scores, dim, extra):
         result = _apply(name, scores, dim, temperature, extra, key, out)
         if result is out:
             return result
@@ -70,21 +70,19 @@ def run(
     return result if out is None else out.copy_(result)
 
 
-def fits(name: str, scores: Tensor, dim: int) -> bool:
-    """Whether the kernel takes these scores."""
+def fits(name: str, scores: Tensor, dim: int, extra: Tensor | None = None) -> bool:
+    """Whether the kernel takes these scores, and the number per row."""
     return (
         not torch.compiler.is_compiling()
-        and type(scores) in (Tensor, torch.nn.Parameter)
         and scores.numel() >= SMALLEST
         and scores.is_cpu
         and scores.dtype in (torch.float32, torch.bfloat16, torch.float16)
         and scores.layout is torch.strided
         and not scores.is_nested
         and (dim == -1 or name not in ("softmax", "log_softmax"))  # PyTorch is quicker than a transposed kernel
-        and not torch._C._are_functorch_transforms_active()
-        and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._get_tracing_state() is None
-        and not _has_tangent(scores)
+        and _is_plain(scores)
+        and (extra is None or _is_plain(extra))
         and _compiler.library() is not None
     )
 
@@ -102,7 +100,11 @@ def _is_compiled(name: str, scores: Tensor) -> bool:
 
 def _check_out(name: str, scores: Tensor, extra: Tensor | None, out: Tensor) -> None:
     expected = (tuple(scores.shape), scores.dtype, scores.device)
-    if not isinstance(out, Tensor) or (tuple(out.shape), out.dtype, out.device) != expected:
+    if (
+        not isinstance(out, Tensor)
+        or out.layout is not torch.strided
+        or (tuple(out.shape), out.dtype, out.device) != expected
+    ):
         got = f"{tuple(out.shape)}, {out.dtype}, {out.device}" if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(
             f"'out' of {name} must be like the scores: {expected[0]}, {expected[1]}, {expected[2]}. Got {got}. "
@@ -127,8 +129,10 @@ def _apply(
     if torch.is_grad_enabled() and (scores.requires_grad or (extra is not None and extra.requires_grad)):
         result: Tensor = _Kernel.apply(moved, extra, name, temperature, key)  # type: ignore[no-untyped-call]
     else:
-        into = out if out is not None and dim == -1 and out.is_contiguous() else None
+        into = out if out is not None and dim == -1 and _may_write(out, scores) else None
         result, _ = forward(name, moved, extra, temperature, key, into)
+        if into is not None:
+            torch.autograd.graph.increment_version(into)
     return result if dim == -1 else result.movedim(-1, dim).contiguous()
 
 
@@ -137,7 +141,7 @@ def last(scores: Tensor, dim: int, extra: Tensor | None) -> tuple[Tensor, Tensor
     if extra is not None:
         rows = list(scores.shape)
         rows[dim] = 1
-        extra = extra.to(torch.float32).expand(rows).movedim(dim, -1)
+        extra = extra.to(wide_type(scores.dtype)).expand(rows).movedim(dim, -1)
     return scores if dim == -1 else scores.movedim(dim, -1), extra
 
 
@@ -150,7 +154,8 @@ def forward(
     result = torch.empty_like(scores) if out is None else out
     job = _job(scores, temperature, extra, key)
     edge = _library().softplace_forward(*_common(name, scores), scores.data_ptr(), result.data_ptr(), ctypes.byref(job))
-    return result, edge == 1
+    _check_memory(edge)
+    return result, bool(edge)
 
 
 class _Kernel(torch.autograd.Function):
@@ -191,10 +196,24 @@ def backward(
     pulled = torch.empty_like(kept)
     made = torch.empty_like(extra) if learned and extra is not None else None
     job = _job(kept, temperature, extra, 0, made)
-    _library().softplace_backward(
+    found = _library().softplace_backward(
         *_common(name, kept), kept.data_ptr(), gradient.data_ptr(), pulled.data_ptr(), ctypes.byref(job)
     )
+    _check_memory(found)
     return pulled, made
+
+
+def _check_memory(found: int) -> None:
+    if found & 2:
+        raise MemoryError("softplace: no memory for one row of the scores. Use shorter rows.")
+
+
+def _may_write(out: Tensor, scores: Tensor) -> bool:
+    """Whether the kernel may write where the scores may still be read."""
+    if not out.is_contiguous() or out.is_neg() or out._is_zerotensor():
+        return False
+    shares = out.untyped_storage().data_ptr() == scores.untyped_storage().data_ptr()
+    return not shares or (out.data_ptr() == scores.data_ptr() and scores.is_contiguous())
 
 
 def without(gradient: Tensor, rows: Tensor | None) -> Tensor:
@@ -202,12 +221,14 @@ def without(gradient: Tensor, rows: Tensor | None) -> Tensor:
     return gradient if rows is None else gradient.masked_fill(rows, 0.0)
 
 
-def _is_plain(gradient: Tensor) -> bool:
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether nothing but autograd looks on."""
     return (
-        type(gradient) is Tensor
+        type(tensor) in (Tensor, torch.nn.Parameter)
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
-        and not _has_tangent(gradient)
+        and not torch._C._functorch.is_legacy_batchedtensor(tensor)  # autograd's own vmap, of is_grads_batched
+        and not _has_tangent(tensor)
     )
 
 
@@ -238,7 +259,6 @@ def _job(
     return _Job(
         scores.numel() // size,
         size,
-        1,
         None if extra is None else extra.data_ptr(),
         None if extra_gradient is None else extra_gradient.data_ptr(),
         key,

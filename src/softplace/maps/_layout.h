@@ -1,14 +1,15 @@
 // The two layouts of rows that `_kernel.cpp` speaks of, and the loop over rows in parallel.
 
 #pragma once
-#include <vector>
+#include <memory>
+#include <new>
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
 
 #include "_vector.h"
 
-struct Job { Index rows, size, step; const float* extra; float* extra_gradient; uint64_t key; float scale; int threads; };
+struct Job { Index rows, size; const float* extra; float* extra_gradient; uint64_t key; float scale; int threads; };
 struct Group {  // what an operation knows beside its rows
   Index size; float scale; V extra; U row, column; uint32_t key[2]; V *scratch, *spare; bool want; int* edge;
 };
@@ -53,6 +54,7 @@ template <class T> static void to_rows(V* columns, Index count, Index n, T* rows
   if (count < WIDTH) memcpy(rows, block, count * n * sizeof(T));
 }
 
+// Returns 1 where a row had a maximum that is not finite, 2 where there was no memory, 3 for both.
 template <class T, class F> static int run(const T* a, const T* b, T* out, const Job& job, F operation) {
   Index n = job.size, at_once = n <= F::longest ? WIDTH : 1, groups = (job.rows + at_once - 1) / at_once;
   const T *end_a = a + job.rows * n, *end_b = b + job.rows * n;
@@ -62,15 +64,16 @@ template <class T, class F> static int run(const T* a, const T* b, T* out, const
 #pragma omp parallel num_threads(job.threads) reduction(| : edge) if (job.threads > 1)
   {
     Index room = at_once > 1 ? SHORT + 5 : (n + 64) / WIDTH + 1;  // not a power of two: addresses would collide in the cache
-    std::vector<V> scratch(2 * room);
+    std::unique_ptr<V[]> scratch(new (std::nothrow) V[2 * room]);
+    if (!scratch) edge |= 2;
 #pragma omp for schedule(static)
-    for (Index group = 0; group < groups; group++) {
+    for (Index group = 0; group < (scratch ? groups : 0); group++) {
       Index row = group * at_once, count = job.rows - row < at_once ? job.rows - row : at_once;
       V extra{}, made;
-      if (job.extra) for (Index r = 0; r < WIDTH; r++) extra[r] = job.extra[(row + (r < count ? (at_once > 1 ? r : 0) : 0)) * job.step];
+      if (job.extra) for (Index r = 0; r < WIDTH; r++) extra[r] = job.extra[row + (at_once > 1 && r < count ? r : 0)];
       U zero{};
       Group g{n, job.scale, extra, (at_once > 1 ? iota : zero) + (uint32_t)row, at_once > 1 ? zero : iota,
-              {(uint32_t)job.key, (uint32_t)(job.key >> 32)}, scratch.data(), scratch.data() + room, job.extra_gradient != nullptr, &edge};
+              {(uint32_t)job.key, (uint32_t)(job.key >> 32)}, scratch.get(), scratch.get() + room, job.extra_gradient != nullptr, &edge};
       if (at_once > 1) {
         V first[SHORT + 5], second[SHORT + 5];
         to_columns(a + row * n, count, n, end_a, first);

@@ -15,9 +15,7 @@ def weigh(name: str, scores: Tensor, dim: int, temperature: float, extra: Tensor
         return weigh(name, scores.float(), dim, temperature, extra).to(scores.dtype)
     if scores.dim() == 0:
         return weigh(name, scores[None], -1, temperature, extra)[0]
-    moved, number = (
-        (scores.movedim(dim, -1), extra) if scores.dtype == torch.float64 else _kernel.last(scores, dim, extra)
-    )
+    moved, number = _kernel.last(scores, dim, extra)
     weights: Tensor = _weigh(name, moved, temperature, number)[0]
     return weights if dim == -1 else weights.movedim(-1, dim).contiguous()
 

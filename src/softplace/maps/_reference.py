@@ -95,19 +95,16 @@ def _entmax15(row: Row) -> Row:
 
 
 def _entmax(row: Row, alpha: float = 1.5) -> Row:
-    """p = [1 + (alpha - 1)(s - tau)]_+^(1 / (alpha - 1)): the usual form with its threshold moved, so that alpha -> 1
-    is exp(s - tau)."""
+    """p = e^l [1 + d z e^(-d l)]_+^(1 / d), d = alpha - 1, z = s - max: the usual form with l = log p of the maximum."""
     if alpha == 1:
         return _softmax(row)
-    top, slope = max(row), alpha - 1
+    top, d = max(row), alpha - 1
 
-    def weights(threshold: float) -> Row:
-        bases = [slope * (score - top - threshold) for score in row]
-        return [math.exp(math.log1p(base) / slope) if base > -1 else 0.0 for base in bases]
+    def weights(lead: float) -> Row:
+        bases = [d * (score - top) * math.exp(min(-d * lead, 700.0)) for score in row]
+        return [math.exp(lead + math.log1p(base) / d) if base > -1 else 0.0 for base in bases]
 
-    # At 0 the largest weight is 1, so the sum is at least 1; at the other end no weight is above 1 / n.
-    last = -math.expm1(-slope * math.log(len(row))) / slope
-    return weights(_bisect(lambda threshold: math.fsum(weights(threshold)) - 1, 0.0, last))
+    return weights(_bisect(lambda lead: 1 - math.fsum(weights(lead)), -math.log(len(row)), 0.0))
 
 
 def _normmax(row: Row, alpha: float = 2.0) -> Row:

@@ -48,10 +48,13 @@ def _(
 ) -> tuple[Tensor, int]:
     members = info.batch_size  # type: ignore[attr-defined]
     z = z.expand(members, *z.shape) if in_dims[1] is None else z.movedim(in_dims[1], 0)
+    single = z.dim() == 1  # 0-d scores: the axis of the members is not theirs
+    z = z[:, None] if single else z
     if alpha is not None and in_dims[3] is not None:
         alpha = alpha.movedim(in_dims[3], 0)
         alpha = alpha.reshape(members, *(1,) * (z.dim() - alpha.dim()), *alpha.shape[1:])
-    return _searched(name, z, dim, alpha), 0
+    found = _searched(name, z, dim, alpha)
+    return found[:, 0] if single else found, 0
 
 
 def _plain(name: str) -> Callable[..., Tensor]:
@@ -61,7 +64,7 @@ def _plain(name: str) -> Callable[..., Tensor]:
 def _iterated(name: str, z: Tensor, dim: int, alpha: Tensor | None = None) -> Tensor:
     if alpha is not None:
         d = alpha - 1.0
-        return power(z - _entmax_threshold(z, d, dim), d)[0]
+        return power(z, _entmax_lead(z, d, dim), d)[0]
     if name == "sparsemax":
         return torch.relu(z - _threshold(z, dim))
     return torch.relu(0.5 * z - _threshold(0.5 * z, dim, squared=True)).square()
@@ -83,27 +86,27 @@ def _threshold(z: Tensor, dim: int, *, squared: bool = False) -> Tensor:
     return threshold
 
 
-def _entmax_threshold(z: Tensor, d: Tensor, dim: int) -> Tensor:
-    """n of `sum max(1 + d (z - n), 0)^(1 / d) = 1`.
+def _entmax_lead(z: Tensor, d: Tensor, dim: int) -> Tensor:
+    """The logarithm l of the largest weight, where `sum p = 1`.
 
-    Newton's method on the norm `||.||_(1 / d)`, convex for alpha <= 2; halving where it leaves the bracket (alpha > 2).
+    Newton's method on the norm `||.||_(1 / d)` in `e^(d l)`, convex for alpha <= 2; halving outside the bracket.
     """
-    n = torch.zeros_like(z.amax(dim, keepdim=True)) * (1.0 + d)
-    low, high = n, torch.full_like(n, math.inf)
+    lead = torch.zeros_like(z.amax(dim, keepdim=True)) * (1.0 + d)
+    low, high = torch.full_like(lead, -math.log(z.shape[dim] if z.dim() else 1) - 0.01), lead
     rounding = 4 * torch.finfo(z.dtype).eps
     for _ in range(2 * _steps(z, dim)):
-        mass, slope = total(z, d, n, dim)
+        mass, slope = total(z, lead, d, dim)
         logarithm = mass.log()
         v = d * logarithm
-        step = n + mass * logarithm * torch.where(v == 0.0, 1.0, -torch.expm1(-v) / v) / slope
-        low, high = torch.where(mass > 1.0, n, low), torch.where(mass > 1.0, high, n)
-        halved = torch.where(high < math.inf, 0.5 * (low + high), step)
-        step = torch.where((step > low) & (step < high), step, halved)
+        r = mass * logarithm * torch.where(v == 0.0, 1.0, -torch.expm1(-v) / v) / slope
+        step = lead - r * log1p_ratio(-d * r)
+        low, high = torch.where(mass > 1.0, low, lead), torch.where(mass > 1.0, lead, high)
+        step = torch.where((step > low) & (step < high), step, 0.5 * (low + high))
         done = ((mass - 1.0).abs() <= rounding) | mass.isnan()
-        n = torch.where(done, n, step)
-        if can_look(n) and bool(done.all()):
+        lead = torch.where(done, lead, step)
+        if can_look(lead) and bool(done.all()):
             break
-    return n
+    return lead
 
 
 def _steps(z: Tensor, dim: int) -> int:
@@ -116,26 +119,32 @@ def _steps(z: Tensor, dim: int) -> int:
     return math.ceil(math.log2(size) + bits / 2) if size > 1 else 0
 
 
-def total(z: Tensor, d: Tensor, n: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    p, q = power(z - n, d)
-    return p.sum(dim, keepdim=True), q.sum(dim, keepdim=True)
+def total(z: Tensor, lead: Tensor, d: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The sum of the weights, and its derivative in `lead`."""
+    p, slope = power(z, lead, d)
+    return p.sum(dim, keepdim=True), slope.sum(dim, keepdim=True)
 
 
-def power(w: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """`p = max(1 + d w, 0)^(1 / d)`, and its derivative `p^(1 - d)`; at d = 0, `exp(w)` twice."""
+def power(z: Tensor, lead: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """`p = e^l max(1 + d z e^(-d l), 0)^(1 / d)` and its derivative in the logarithm l of the largest weight.
+
+    At d = 0 both are `exp(l + z)`. Nothing cancels, however small the weights and large d.
+    """
+    most = 0.9 * math.log(torch.finfo(z.dtype).max)
+    w = z * (-d * lead).clamp(max=most).exp()
     u = d * w
     outside = u <= -1.0
     u, w = torch.where(outside, 0.0, u), torch.where(outside, 0.0, w)
-    p = torch.where(outside, 0.0, (w * _log1p_ratio(u)).exp())
+    p = torch.where(outside, 0.0, (lead + w * log1p_ratio(u)).exp())
     return p, p / (1.0 + u)
 
 
-def _log1p_ratio(u: Tensor) -> Tensor:
+def log1p_ratio(u: Tensor) -> Tensor:
     """`log(1 + u) / u`, smooth at 0."""
     small = u.abs() < 0.05
     series = torch.zeros_like(u)
     near = torch.where(small, u, 0.0)
-    for power in range(13, 0, -1):  # 0.05^13 is rounding in float64
-        series = 1.0 / power - near * series
+    for order in range(13, 0, -1):  # 0.05^13 is rounding in float64
+        series = 1.0 / order - near * series
     far = torch.where(small, 1.0, u)
     return torch.where(small, series, torch.log1p(far) / far)

@@ -63,12 +63,14 @@ def taylor_softmax(
     if scores.numel() == 0:
         return scores.clone()
     scaled, part = _taking_part(scores, dim, mask, temperature)
-    # f(z) / m^order as a polynomial of z / m: m cancels in the quotient, and no power overflows.
-    largest = scaled.detach().abs().amax(dim, keepdim=True).clamp(min=1.0)
-    ratio, inverse = scaled / largest, 1 / largest
-    value = torch.full_like(scaled, 1 / math.factorial(order))
-    for power in reversed(range(order)):
-        value = value * ratio + inverse ** (order - power) * (1 / math.factorial(power))
+    # Horner's form 1 + z (1 + z / 2 (1 + z / 3 (...))), scaled in each step by what makes the factors at most 1: the
+    # scale is that of the row, so it cancels in the quotient, and nothing overflows.
+    largest = scaled.detach().abs().amax(dim, keepdim=True)
+    value, unit = torch.ones_like(scaled), torch.ones_like(largest)
+    for power in range(order, 0, -1):
+        divisor = largest.clamp(min=power)
+        unit = unit * (power / divisor)
+        value = unit + scaled / divisor * value
     return _shares(value, part, dim).to(scores.dtype)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from softplace.maps._arguments import at_least, can_look, centred, kind, masked, per_row, prepare, wide_type
-from softplace.maps._search import power
+from softplace.maps._search import power, total
 from softplace.maps.simplex import log_softmax
 from softplace.maps.sparse import entmax, entmax15, sparsemax
 
@@ -349,27 +349,25 @@ def _weights(case: _Case, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(alpha, float) and alpha in (1.5, 2.0):
         largest = (entmax15 if alpha == 1.5 else sparsemax)(fixed, case.dim).amax(case.dim, keepdim=True)
         n = (1.0 - largest.sqrt()) * 2.0 if alpha == 1.5 else 1.0 - largest
-        d: float | Tensor = alpha - 1.0
-    else:
-        a = torch.as_tensor(alpha, dtype=z.dtype, device=z.device)
-        largest = entmax(fixed, case.dim, alpha=a.detach()).amax(case.dim, keepdim=True)
-        largest = torch.where(largest == 0.0, 1.0, largest)
-        d = a - 1.0
-        n = -_tsallis_log(largest, largest > 0.0, a.detach())
-    # One differentiable step of Newton's method: the derivatives of the loss are exact to the third order.
-    p, slope, _ = _powers(z - n, d)
-    slope = slope.sum(case.dim, keepdim=True)
-    n = n + (p.sum(case.dim, keepdim=True) - 1.0) / torch.where(slope == 0.0, 1.0, slope)
-    return z - n, _powers(z - n, d)[2]
-
-
-def _powers(w: Tensor, d: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`p = max(1 + d w, 0)^(1 / d)`, its derivative `p^(1 - d)`, and `p^(1 + d)`."""
-    if isinstance(d, Tensor):
-        p, slope = power(at_least(torch.finfo(w.dtype).min, w), d)
-        return p, slope, p * torch.relu(1.0 + d * at_least(torch.finfo(w.dtype).min, w))
-    base = torch.relu(1.0 + d * w)
-    return (base, base.sign(), base.square()) if d == 1.0 else (base.square(), base, base.square() * base)
+        d = alpha - 1.0
+        # One differentiable step of Newton's method: the derivatives of the loss are exact to the third order.
+        base = torch.relu(1.0 + d * (z - n))
+        p, slope = (base, base.sign()) if d == 1.0 else (base.square(), base)
+        slope = slope.sum(case.dim, keepdim=True)
+        n = n + (p.sum(case.dim, keepdim=True) - 1.0) / torch.where(slope == 0.0, 1.0, slope)
+        base = torch.relu(1.0 + d * (z - n))
+        return z - n, base.square() if d == 1.0 else base.square() * base
+    a = torch.as_tensor(alpha, dtype=z.dtype, device=z.device)
+    largest = entmax(fixed, case.dim, alpha=a.detach()).amax(case.dim, keepdim=True)
+    lead = torch.where(largest == 0.0, 1.0, largest).log()
+    bounded, order = at_least(torch.finfo(z.dtype).min, z), a - 1.0
+    mass, gain = total(bounded, lead, order, case.dim)
+    mass = torch.where(gain == 0.0, 1.0, mass)
+    step = mass * mass.log() / torch.where(gain == 0.0, 1.0, gain)
+    lead = lead - (step - step.detach())  # the step, for its derivatives alone: its value is rounding
+    share = (order * lead).exp()
+    w = z + lead * _expm1_ratio(order * lead)
+    return w, power(bounded, lead, order)[0] * torch.relu(share + order * bounded)
 
 
 def _tsallis_log(x: Tensor, taken: Tensor, alpha: float | Tensor) -> Tensor:

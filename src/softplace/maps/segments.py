@@ -10,6 +10,10 @@ from torch import Tensor
 
 from softplace.maps._arguments import can_look, kind, prepare, wide_type
 
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+# Each segment costs memory, empty ones too.
+_MOST = 2**31 - 1
+
 
 def segment_softmax(
     scores: Tensor,
@@ -40,7 +44,7 @@ def segment_softmax(
     >>> [round(weight, 3) for weight in weights.tolist()]
     [0.881, 0.87, 0.119, 0.13]
     """
-    scores, mask, count = _prepare("segment_softmax", scores, segments, count, mask, temperature)
+    scores, segments, mask, count = _prepare("segment_softmax", scores, segments, count, mask, temperature)
     if scores.numel() == 0:
         return scores.clone()
     difference, alive = _centred(scores, segments, count, mask, temperature)
@@ -66,7 +70,7 @@ def segment_sparsemax(
     >>> segment_sparsemax(torch.tensor([3.00, 2.0, 2.50, 0.10]), torch.tensor([0, 1, 0, 1])).tolist()
     [0.75, 1.0, 0.25, 0.0]
     """
-    scores, mask, count = _prepare("segment_sparsemax", scores, segments, count, mask, temperature)
+    scores, segments, mask, count = _prepare("segment_sparsemax", scores, segments, count, mask, temperature)
     if scores.numel() == 0:
         return scores.clone()
     difference, alive = _centred(scores, segments, count, mask, temperature)
@@ -90,11 +94,11 @@ def segment_sparsemax(
 
 def _prepare(
     name: str, scores: Tensor, segments: Tensor, count: int | None, mask: Tensor | None, temperature: float
-) -> tuple[Tensor, Tensor | None, int]:
+) -> tuple[Tensor, Tensor, Tensor | None, int]:
     scores, _, mask = prepare(name, scores, 0, mask, temperature)
     if scores.dim() == 0:
         raise ValueError(f"'scores' of {name} must have an axis of entries. Got the shape (). Use scores.unsqueeze(0).")
-    if not isinstance(segments, Tensor) or segments.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8):
+    if not isinstance(segments, Tensor) or segments.dtype not in _INTEGERS:
         raise TypeError(
             f"'segments' of {name} must be a tensor of integers. Got {kind(segments)}. Use segments.long()."
         )
@@ -112,18 +116,26 @@ def _prepare(
         raise TypeError(f"'count' of {name} must be an integer or None. Got {kind(count)}. Use None.")
     if count is not None and count < 0:
         raise ValueError(f"'count' of {name} must not be negative. Got {count}. Use None.")
+    if count is not None and count > _MOST:
+        raise ValueError(f"'count' of {name} must be at most {_MOST}. Got {count}. Use None.")
+    segments = segments.long()
     if count is None or can_look(segments):
         least, needed = (int(segments.min()), int(segments.max()) + 1) if segments.numel() else (0, 0)
         if least < 0:
             raise ValueError(
                 f"'segments' of {name} must not be negative. Got {least}. Use the mask to leave entries out."
             )
+        if needed > _MOST:
+            raise ValueError(
+                f"'segments' of {name} must be below {_MOST}. Got {needed - 1}. "
+                "Number them from 0 on, e.g. by segments.unique(return_inverse=True)[1]."
+            )
         if count is not None and count < needed:
             raise ValueError(
                 f"'count' of {name} must be above every segment, at least {needed}. Got {count}. Use None."
             )
         count = needed if count is None else count
-    return scores, mask, count
+    return scores, segments, mask, count
 
 
 def _sum(values: Tensor, segments: Tensor, count: int) -> Tensor:
@@ -143,7 +155,7 @@ def _centred(
     wide = scores.to(wide_type(scores.dtype))
     wide = wide if mask is None else wide.masked_fill(~mask, -math.inf)
     values = wide.detach()
-    index = segments.long().view(-1, *[1] * (values.dim() - 1)).expand_as(values)
+    index = segments.view(-1, *[1] * (values.dim() - 1)).expand_as(values)
     lowest = torch.full((count, *values.shape[1:]), -math.inf, dtype=values.dtype, device=values.device)
     top = lowest.scatter_reduce(0, index, values, "amax")[segments]
     alive = torch.where(top == math.inf, values == math.inf, values != -math.inf)

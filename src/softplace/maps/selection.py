@@ -4,6 +4,7 @@ Axis legend: `dim` is the axis of the scores; every other axis is a batch axis.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -118,23 +119,40 @@ def k_subset(
     if scores.numel() == 0:
         return scores.clone()
     wide = masked(scores.to(wide_type(scores.dtype)), mask)
+    middle = wide.detach().topk(k, dim).values.amin(dim, keepdim=True)
+    weights = clipped(wide, dim, middle, k, temperature, lambda values: _subset_threshold(values, dim, k))
+    return weights.to(scores.dtype)
+
+
+def clipped(
+    wide: Tensor,
+    dim: int,
+    middle: Tensor,
+    budget: int | Tensor,
+    temperature: float,
+    search: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """`clip(s / t - tau, 0, 1)` with the sum `budget`; `search` finds tau in [-1, 0] of scores centred on `middle`.
+
+    The middle is the largest score but `ceil(budget) - 1`. Where it is -inf, all that take part get 1.
+    """
     values = wide.detach()
     numbers = torch.finfo(wide.dtype)
-    middle = values.topk(k, dim).values.amin(dim, keepdim=True)
-    # In a row with k scores of +inf, these become 0 and the others the lowest number; so does one with less than k.
     finite = middle.clamp(min=numbers.min, max=numbers.max)
     bounded = ((wide.clamp(min=numbers.min) - finite) / temperature).clamp(-2.0, 2.0)
-    bounded = torch.where((wide == math.inf) & (middle == math.inf), 0.0, bounded)
-    threshold = _subset_threshold(bounded.detach(), dim, k)
+    # Infinite scores are equal to none that is finite, not to the last number of the dtype either.
+    bounded = torch.where(values == -math.inf, -2.0, bounded)
+    bounded = torch.where(middle == math.inf, torch.where(values == math.inf, 0.0, -2.0).to(wide.dtype), bounded)
+    threshold = search(bounded.detach())
     above = bounded.detach() - threshold
     inner, full = (above > 0.0) & (above < 1.0), above >= 1.0
     # On a fixed set of inner weights this is the exact threshold; where there are none, there is no gradient.
     count = inner.sum(dim, keepdim=True)
     total = torch.where(inner, bounded, 0.0).sum(dim, keepdim=True)
-    exact = (total + (full.sum(dim, keepdim=True) - k)) / count.clamp(min=1)
+    exact = (total + (full.sum(dim, keepdim=True) - budget)) / count.clamp(min=1)
     weights = torch.where(inner, (bounded - exact).clamp(0.0, 1.0), full.to(wide.dtype))
     weights = torch.where(middle == -math.inf, (values != -math.inf).to(wide.dtype), weights)
-    return torch.where(values.isnan().any(dim, keepdim=True), math.nan, weights).to(scores.dtype)
+    return torch.where(values.isnan().any(dim, keepdim=True), math.nan, weights)
 
 
 # One operator to the compiler, which would unroll a hundred steps. What it finds has no gradient, so it needs none.
@@ -168,7 +186,10 @@ def _(values: Tensor, dim: int, k: int) -> Tensor:
 
 @_subset_threshold.register_vmap
 def _(info: object, in_dims: tuple[int, None, None], values: Tensor, dim: int, k: int) -> tuple[Tensor, int]:
-    return _subset_threshold(values.movedim(in_dims[0], 0), dim, k), 0
+    moved = values.movedim(in_dims[0], 0)
+    if moved.dim() == 1:  # scores without an axis: the only one there is that of the members
+        return _subset_threshold(moved.unsqueeze(-1), dim, k).squeeze(-1), 0
+    return _subset_threshold(moved, dim, k), 0
 
 
 def normmax(

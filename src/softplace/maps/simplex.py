@@ -127,6 +127,9 @@ def _checked_sink(sink: float | Tensor, scores: Tensor, dim: int) -> Tensor:
         if not -math.inf < sink < math.inf:
             raise ValueError(f"'sink' of softmax1 must be finite. Got {sink}. Use softmax for a sink of no weight.")
         return torch.tensor(float(sink), dtype=wide_type(scores.dtype), device=scores.device)
+    if can_look(sink) and not bool(sink.isfinite().all()):
+        wrong = sink.detach()[~sink.isfinite()].flatten()[0].item()
+        raise ValueError(f"'sink' of softmax1 must be finite. Got {wrong}. Use softmax for a sink of no weight.")
     return per_row("sink", "softmax1", sink, scores, dim)
 
 

@@ -90,19 +90,22 @@ def entmax(
 ) -> Tensor:
     """alpha-entmax, `p_i = max((alpha - 1) s_i / t - tau, 0)^(1 / (alpha - 1))` with `sum_i p_i = 1`.
 
-    alpha = 1 is softmax (the limit), 1.5 `entmax15`, 2 `sparsemax`; the larger, the sparser. We solve for n in
-    `p_i = max(1 + (alpha - 1) (s_i / t - n), 0)^(1 / (alpha - 1))`, whose limit at alpha = 1 is `exp(s_i / t - n)`, so
-    that values and both gradients are smooth there.
+    alpha = 1 is softmax (the limit), 1.5 `entmax15`, 2 `sparsemax`; the larger, the sparser. With d = alpha - 1 and z
+    the scores less their maximum, we solve for l, the logarithm of the largest weight, in
+    `p_i = e^l max(1 + d e^(-d l) z_i / t, 0)^(1 / d)`, whose limit at alpha = 1 is `exp(l + z_i / t)`, so that values
+    and both gradients are smooth there, and nothing cancels where alpha is large.
 
     Args:
         alpha: At least 1. A tensor (of one alpha, or one per row: it broadcasts to the scores, with size 1 along `dim`)
             may be learned: the gradient is that of Correia, Niculae and Martins 2019 (arXiv:1909.00015), proposition 1,
-            written for p alone, with its limit at alpha = 1.
+            written for p alone, with its limit at alpha = 1. Above 2 the map is steep where a weight is near 0, and
+            rounding e of the scores moves such a weight by as much as `e^(1 / (alpha - 1))`.
         scores, dim, mask, temperature, out: as `softmax`.
 
     Raises:
         TypeError: `alpha` is not a number or a floating-point tensor, or as `softmax`.
-        ValueError: `alpha` is below 1, not finite, of a wrong shape or on another device, or as `softmax`.
+        ValueError: `alpha` is below 1 or not finite (of a tensor this is looked at on a CPU, outside of transforms), of
+            a wrong shape or on another device, or as `softmax`.
 
     Source: Peters, Niculae and Martins 2019 (arXiv:1905.05702), eq. 8 and 10 (which is solved there by bisection).
 
@@ -147,14 +150,14 @@ def _entmax(scores: Tensor, dim: int, temperature: float, alpha: Tensor) -> Tens
     z, alive = centred(scores, dim, temperature)
     z = at_least(torch.finfo(z.dtype).min, z)  # -inf would make NaN of a product with alpha - 1 = 0
     d = alpha.to(z.dtype) - 1.0
-    largest = search("entmax", z, dim, alpha.to(z.dtype)).amax(dim, keepdim=True).log()
-    v = d.detach() * largest
-    n = -largest * torch.where(v == 0.0, 1.0, torch.expm1(v) / v)  # of 1 + d (0 - n) = p^d at the maximum
-    # Two more steps, now differentiable: each doubles the order up to which the derivatives are exact (here the third).
+    lead = search("entmax", z, dim, alpha.to(z.dtype)).amax(dim, keepdim=True).log()
+    # Two more steps, for their derivatives alone: each doubles the order up to which these are exact (here the third).
     for _ in range(2):
-        mass, slope = total(z, d, n, dim)
-        n = n + (mass - 1.0) / slope
-    return _narrowed(power(z - n, d)[0], alive, scores)
+        mass, slope = total(z, lead, d, dim)
+        step = mass * mass.log() / slope
+        lead = lead - (step - step.detach())
+    weights = power(z, lead, d)[0]
+    return _narrowed(weights / weights.detach().sum(dim, keepdim=True), alive, scores)
 
 
 def _narrowed(weights: Tensor, alive: Tensor | None, scores: Tensor) -> Tensor:
