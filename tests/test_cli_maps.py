@@ -73,3 +73,41 @@ def test_a_terminal_gets_a_table_that_folds_and_loses_nothing(
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 100
     assert "[-0.170, infinity)" in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["gelu"], ["--json"]])
+def test_a_closed_output_is_no_error(arguments: list[str]) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "softplace", "maps", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("columns", ["1", "20", "60"])
+def test_a_terminal_too_small_for_the_table_gets_the_lines_of_a_pipe(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from softplace.maps import _pages
+
+    _pages.show(None, as_json=False)
+    piped = capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", columns)
+    _pages.show(None, as_json=False)
+    assert capsys.readouterr().out == piped
+
+
+@pytest.mark.parametrize("columns", ["20", "44", "60"])
+def test_a_small_terminal_gets_the_whole_page_of_one_map(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from softplace.maps import _pages
+    from softplace.maps.registry import entry
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", columns)
+    _pages.show(entry("gelu"), as_json=False)
+    assert "[-0.170, infinity)" in re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -109,6 +110,23 @@ def test_sigsoftmax_has_its_derivatives_at_0() -> None:
 def test_a_high_order_is_softmax() -> None:
     scores = normal(3, 6, seed=5, scale=1.0)
     torch.testing.assert_close(alternatives.taylor_softmax(scores, order=24), softmax(scores), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("row", "order"), [([3, 2, 1, 0.1], 100), ([3, 2, 1, 0.1], 400), ([30, 2, 1], 40), ([1000, 990, -1], 30)]
+)
+def test_no_power_of_a_high_order_overflows(row: list[float], order: int, dtype: torch.dtype) -> None:
+    parts = [sum(Fraction(score) ** n / math.factorial(n) for n in range(order + 1)) for score in row]
+    expected = [float(part / sum(parts)) for part in parts]
+    got = alternatives.taylor_softmax(torch.tensor(row, dtype=dtype), order=order)
+    assert got.tolist() == pytest.approx(expected, rel=1e3 * torch.finfo(dtype).eps, abs=1e-37)
+
+
+@pytest.mark.parametrize("order", [2, 40])
+def test_the_taylor_polynomial_of_the_largest_scores_is_its_last_power(order: int) -> None:
+    weights = alternatives.taylor_softmax(torch.tensor([2e38, -1e38, 1.0, 0.0]), order=order)
+    assert weights.tolist() == pytest.approx([1 / (1 + 2.0**-order), 1 / (2.0**order + 1), 0, 0], rel=1e-5)
 
 
 def test_the_taylor_polynomial_grows_below_too() -> None:

@@ -347,7 +347,6 @@ def test_no_row_is_found_that_differs_from_the_reference(
 # Parameters of their own that may be learned
 
 
-@pytest.mark.skipif("entmax" not in NAMES, reason="no entmax yet")
 @pytest.mark.parametrize("alphas", [(1.2, 1.7), (1.5, 2.0), (1.0, 1.00001)], ids=str)
 def test_entmax_has_derivatives_to_one_alpha_per_row(alphas: tuple[float, float]) -> None:
     alpha = torch.tensor(alphas, dtype=DOUBLE)[:, None]
@@ -368,7 +367,6 @@ def test_entmax_has_derivatives_to_one_alpha_per_row(alphas: tuple[float, float]
 
 
 @forward_mode
-@pytest.mark.skipif("softmax1" not in NAMES, reason="no softmax1 yet")
 def test_softmax1_has_derivatives_to_its_sink() -> None:
     scores, sink = normal(3, 5, seed=43).requires_grad_(), normal(3, 1, seed=44).requires_grad_()
     for each in (sink, sink[0, 0].detach().requires_grad_()):
@@ -377,7 +375,6 @@ def test_softmax1_has_derivatives_to_its_sink() -> None:
         )
 
 
-@pytest.mark.skipif("sinkhorn" not in NAMES, reason="no sinkhorn yet")
 @forward_mode
 @pytest.mark.parametrize("shape", [(2, 2), (5, 5), (3, 7), (7, 3)], ids=str)
 def test_sinkhorn_goes_to_its_limit(shape: tuple[int, int]) -> None:
@@ -395,7 +392,6 @@ def test_sinkhorn_goes_to_its_limit(shape: tuple[int, int]) -> None:
 # gumbel_softmax: its law
 
 
-@pytest.mark.skipif(RANDOM not in NAMES, reason="no gumbel_softmax yet")
 @every_dtype
 @pytest.mark.parametrize("shape", [(4000, 4), (400, 100)], ids=str)
 def test_gumbel_softmax_draws_from_softmax(dtype: torch.dtype, shape: tuple[int, int]) -> None:
@@ -414,7 +410,6 @@ def test_gumbel_softmax_draws_from_softmax(dtype: torch.dtype, shape: tuple[int,
     assert ((hard.double().sum(0) - shape[0] * chances).abs() <= 5 * spread + 1).all()
 
 
-@pytest.mark.skipif(RANDOM not in NAMES, reason="no gumbel_softmax yet")
 def test_a_hard_gumbel_softmax_has_the_gradient_of_the_soft_one() -> None:
     scores, upstream = normal(50, 8, seed=52), normal(50, 8, seed=53)
     slopes = []

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from softplace import maps
@@ -301,7 +303,13 @@ def test_long_rows_of_equal_scores_far_from_0(name: str, temperature: float, dty
     """Where a threshold is added to a large maximum, rounding takes the weights."""
     for size, score in ((300, 131072.0), (100, 5000.0), (3000, 1000.0), (50257, 20.0), (64, -1e30)):
         scores = torch.full((1, size), score, dtype=dtype)
-        options = {"alpha": torch.tensor(1.75)} if name == "entmax" else {"sink": scores[0, 0].item()} if name == "softmax1" else {}
+        options = (
+            {"alpha": torch.tensor(1.75)}
+            if name == "entmax"
+            else {"sink": scores[0, 0].item()}
+            if name == "softmax1"
+            else {}
+        )
         weights = getattr(maps, name)(scores, temperature=temperature, **options).double()
         expected = torch.tensor(1 / (size + (name == "softmax1")), dtype=torch.float64)
         if name == "log_softmax":
@@ -359,3 +367,34 @@ def test_solu_of_large_scores() -> None:
     scores.requires_grad_()
     (gradient,) = torch.autograd.grad(maps.solu(scores)[0, 0], scores)
     assert gradient[0, 0].item() == 1.0
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, database=None)
+@given(
+    name=st.sampled_from(sorted(PLAIN)),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    size=st.integers(1, 200),
+    scale=st.sampled_from([1e-3, 0.1, 1.0, 10.0, 1e3]),
+    offset=st.sampled_from([0.0, -3.0, 1e3, -1e5, 1e8]),
+    temperature=st.sampled_from([0.05, 0.7, 1.0, 20.0]),
+    seed=st.integers(0, 10_000),
+)
+def test_no_scores_are_found_that_differ_from_float64(
+    name: str, dtype: torch.dtype, size: int, scale: float, offset: float, temperature: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = (offset + scale * torch.randn(32 // size + 3, size, generator=generator)).to(dtype)
+    if seed % 3 == 0:
+        scores[0, seed % size] = (torch.inf, -torch.inf, torch.nan)[seed % 9 // 3]
+    number = torch.tensor(1.0 + seed % 100 / 100 if name == "entmax" else float(scores[1, 0]))
+    extra = () if extra_of(name, 1) is None else (number,)
+    actual = _kernel._apply(name, scores, -1, temperature, *(extra or (None,)), key=0, out=None)
+    expected = PLAIN[name](scores.double(), -1, temperature, *(each.double() for each in extra))
+    rounding = torch.finfo(dtype).eps
+    # A logarithm and a difference of scores are rounded before the exponential.
+    logarithm = expected.clamp(min=1e-30).log().abs().nan_to_num(0.0, 0.0, 0.0)
+    bound = 8 * rounding * (expected.abs() + 1e-3) if dtype == torch.bfloat16 else 4e-7 * (1 + logarithm)
+    if name in ("log_softmax", "solu"):
+        bound = 8 * rounding * (1 + expected.abs())
+    fine = (actual.double() == expected) | (actual.isnan() & expected.isnan()) | ((actual - expected).abs() <= bound)
+    assert bool(fine.all()), (actual[~fine], expected[~fine])

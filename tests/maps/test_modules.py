@@ -121,6 +121,31 @@ def test_a_learned_sink(learn: bool | int | tuple[int, ...], shape: tuple[int, .
     assert (module.sink.grad != 0).all()
 
 
+@pytest.mark.parametrize(("name", "switch"), [("Entmax", "learn"), ("Softmax1", "learn_sink")])
+def test_what_says_not_what_to_learn_is_refused(name: str, switch: str) -> None:
+    for learn in (0, -1, (4, 0)):
+        with pytest.raises(ValueError, match=rf"'{switch}' of {name} must be at least 1 .* Got .*\. Use True to learn"):
+            getattr(modules, name)(**{switch: learn})
+    for wrong in (None, 2.5, "a", (2.5,), (True,), torch.tensor(2)):
+        with pytest.raises(TypeError, match=rf"'{switch}' of {name} must be True, False, a number of heads or a shape"):
+            getattr(modules, name)(**{switch: wrong})
+
+
+def test_a_start_that_is_no_number_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"'alpha' of Entmax must be a number to be learned\. Got str"):
+        modules.Entmax(alpha="1.5", learn=True)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"'sink' of Softmax1 must be a number to be learned\. Got NoneType"):
+        modules.Softmax1(sink=None, learn_sink=True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"'sink' of Softmax1 must be finite to be learned\. Got -inf"):
+        modules.Softmax1(sink=-float("inf"), learn_sink=True)
+
+
+@by_name
+def test_an_unknown_argument_is_refused_in_the_name_of_the_module(each: Entry) -> None:
+    with pytest.raises(TypeError, match=rf"^{each.module}\.__init__\(\) got an unexpected .* 'temprature'"):
+        getattr(modules, each.module)(temprature=1.0)
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_a_module_with_a_learned_option_trains_under_functional_call() -> None:
     module = modules.Entmax(learn=True)

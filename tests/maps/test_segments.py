@@ -139,12 +139,26 @@ def test_empty(name: str) -> None:
             r"'count' of segment_\w+ must be above every segment, at least 5\. Got 4",
         ),
         (torch.tensor([0, 1, 0]), 2.0, TypeError, r"'count' of segment_\w+ must be an integer or None\. Got float"),
+        (
+            torch.tensor([0, 2**63 - 1, 0]),
+            None,
+            ValueError,
+            r"'segments' of segment_\w+ must be below 2147483647\. Got 9223372036854775807\. Number them from 0",
+        ),
+        (torch.tensor([0, 1, 0]), 2**70, ValueError, r"'count' of segment_\w+ must be at most 2147483647\. Got 118"),
         (torch.tensor([0, 1, 0]), -1, ValueError, r"'count' of segment_\w+ must not be negative\. Got -1"),
     ],
 )
 def test_unusable_arguments_are_named(name: str, index: Any, count: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         PAIRS[name][0](torch.zeros(3, 2), index, count)
+
+
+@every_pair
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8])
+def test_segments_are_integers_of_any_size(name: str, dtype: torch.dtype) -> None:
+    scores = normal(10, 3)
+    assert torch.equal(PAIRS[name][0](scores, INDEX.to(dtype)), PAIRS[name][0](scores, INDEX))
 
 
 @every_pair

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from softplace.maps import _reference, selection
+from softplace import maps
+from softplace.maps import _reference, selection, sinkhorn
 
 INF, NAN = math.inf, math.nan
 # PyTorch's forward mode uses a part of PyTorch that warns of its end.
@@ -110,6 +111,23 @@ def test_k_subset_with_infinite_scores_is_the_limit() -> None:
     assert selection.k_subset(torch.zeros(4), mask=mask, k=3).tolist() == [1.0, 0.0, 1.0, 0.0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_k_subset_tells_infinity_from_the_last_numbers(dtype: torch.dtype) -> None:
+    low, high = torch.finfo(dtype).min, torch.finfo(dtype).max
+    weights = selection.k_subset(torch.full((8,), low, dtype=dtype), mask=torch.arange(8) < 3, k=2)
+    torch.testing.assert_close(weights, torch.tensor([2 / 3] * 3 + [0.0] * 5, dtype=dtype))
+    assert selection.k_subset(torch.tensor([low, -INF, -INF], dtype=dtype), k=1).tolist() == [1.0, 0.0, 0.0]
+    assert selection.k_subset(torch.tensor([high, INF, INF], dtype=dtype), k=1).tolist() == [0.0, 0.5, 0.5]
+    assert selection.k_subset(torch.tensor([high, INF, low], dtype=dtype), k=1).tolist() == [0.0, 1.0, 0.0]
+
+
+def test_k_subset_of_scores_without_an_axis_under_vmap() -> None:
+    members = torch.tensor([1.0, -INF, 3.0])
+    assert torch.vmap(lambda score: selection.k_subset(score, k=1))(members).tolist() == [1.0, 0.0, 1.0]
+    threshold = torch.vmap(lambda value: selection._subset_threshold(value, -1, 1))(torch.zeros(3))
+    assert threshold.tolist() == [-1.0] * 3
+
+
 @pytest.mark.parametrize("k", [1, 2, 5, 9])
 def test_derivatives_of_k_subset(k: int) -> None:
     derivatives_are_right(partial(selection.k_subset, k=k), normal(3, 9, seed=4))
@@ -156,7 +174,7 @@ def test_derivatives_of_normmax(alpha: float) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (5, 5), (4, 6), (6, 3), (40, 40)])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1000.0])
 def test_sinkhorn_has_the_sums_it_should_have(shape: tuple[int, int], scale: float) -> None:
-    weights = selection.sinkhorn(normal(2, *shape, seed=7), temperature=1 / scale)
+    weights = sinkhorn(normal(2, *shape, seed=7), temperature=1 / scale)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, shape[0], dtype=torch.float64), rtol=1e-13, atol=0)
     columns = torch.full((2, shape[1]), shape[0] / shape[1], dtype=torch.float64)
     torch.testing.assert_close(weights.sum(-2), columns, rtol=1e-12 * max(scale, 1.0), atol=0)
@@ -166,7 +184,7 @@ def test_sinkhorn_goes_to_the_best_matching() -> None:
     scipy_optimize = pytest.importorskip("scipy.optimize")
     scores = normal(8, 8, seed=8)
     rows, columns = scipy_optimize.linear_sum_assignment(scores.numpy(), maximize=True)
-    weights = selection.sinkhorn(scores, temperature=1e-3)
+    weights = sinkhorn(scores, temperature=1e-3)
     assert weights[rows, columns].min().item() > 0.999
 
 
@@ -177,14 +195,14 @@ def test_so_many_iterations_are_as_many_divisions(iterations: int) -> None:
     for _ in range(iterations):
         weights = weights / weights.sum(0, keepdim=True)
         weights = weights / weights.sum(1, keepdim=True)
-    torch.testing.assert_close(selection.sinkhorn(scores, iterations=iterations), weights, rtol=1e-12, atol=0)
-    derivatives_are_right(partial(selection.sinkhorn, iterations=iterations), scores)
+    torch.testing.assert_close(sinkhorn(scores, iterations=iterations), weights, rtol=1e-12, atol=0)
+    derivatives_are_right(partial(sinkhorn, iterations=iterations), scores)
 
 
 def test_many_iterations_and_convergence_agree() -> None:
     scores = normal(3, 5, 5, seed=10)
     torch.testing.assert_close(
-        selection.sinkhorn(scores), selection.sinkhorn(scores, iterations=300), rtol=1e-12, atol=0
+        sinkhorn(scores), sinkhorn(scores, iterations=300), rtol=1e-12, atol=0
     )
 
 
@@ -194,15 +212,15 @@ BLOCKS = torch.block_diag(torch.ones(2, 2), torch.ones(3, 3)).bool()
 
 @pytest.mark.parametrize("mask", [None, PATTERN, BLOCKS], ids=["all", "row and column left out", "two blocks"])
 def test_derivatives_of_sinkhorn(mask: Tensor | None) -> None:
-    derivatives_are_right(partial(selection.sinkhorn, mask=mask), normal(5, 5, seed=11, scale=2.0))
+    derivatives_are_right(partial(sinkhorn, mask=mask), normal(5, 5, seed=11, scale=2.0))
 
 
 def test_what_the_mask_leaves_out_of_a_matrix_does_not_count() -> None:
     scores = normal(5, 5, seed=12)
-    kept = selection.sinkhorn(scores[:4, :4], mask=PATTERN[:4, :4])
+    kept = sinkhorn(scores[:4, :4], mask=PATTERN[:4, :4])
     scores[4], scores[:, 4] = NAN, INF
     scores.requires_grad_()
-    weights = selection.sinkhorn(scores, mask=PATTERN)
+    weights = sinkhorn(scores, mask=PATTERN)
     torch.testing.assert_close(weights[:4, :4], kept, rtol=1e-12, atol=0)
     assert (weights[~PATTERN] == 0).all()
     (gradient,) = torch.autograd.grad((weights * normal(5, 5)).sum(), scores)
@@ -211,7 +229,7 @@ def test_what_the_mask_leaves_out_of_a_matrix_does_not_count() -> None:
 
 
 def test_sinkhorn_of_bad_numbers() -> None:
-    weights = selection.sinkhorn(torch.tensor([[[INF, 1.0], [2.0, 3.0]], [[0.0, NAN], [0, 0]], [[-INF, -INF]] * 2]))
+    weights = sinkhorn(torch.tensor([[[INF, 1.0], [2.0, 3.0]], [[0.0, NAN], [0, 0]], [[-INF, -INF]] * 2]))
     torch.testing.assert_close(weights[0], torch.eye(2), rtol=0, atol=1e-5)
     assert weights[1].isnan().all()
     assert (weights[2] == 0).all()
@@ -219,21 +237,21 @@ def test_sinkhorn_of_bad_numbers() -> None:
 
 def test_sinkhorn_along_any_pair_of_axes() -> None:
     scores = normal(3, 4, 5, seed=13)
-    expected = selection.sinkhorn(scores)
+    expected = sinkhorn(scores)
     for dim, other in ((0, 1), (1, 0), (2, 0), (0, 2), (-2, -1)):
         moved = scores.movedim((-2, -1), (other, dim))
         torch.testing.assert_close(
-            selection.sinkhorn(moved, dim, other_dim=other).movedim((other, dim), (-2, -1)), expected
+            sinkhorn(moved, dim, other_dim=other).movedim((other, dim), (-2, -1)), expected
         )
-    torch.testing.assert_close(selection.sinkhorn(scores.mT, -2).mT, expected)
+    torch.testing.assert_close(sinkhorn(scores.mT, -2).mT, expected)
 
 
 def test_sinkhorn_under_vmap_with_one_mask_or_one_matrix_for_all() -> None:
     scores, masks = normal(3, 5, 5, seed=14), torch.stack([PATTERN, BLOCKS, torch.ones_like(BLOCKS)])
-    each = torch.stack([selection.sinkhorn(scores[0], mask=mask) for mask in masks])
-    torch.testing.assert_close(torch.vmap(lambda mask: selection.sinkhorn(scores[0], mask=mask))(masks), each)
-    each = torch.stack([selection.sinkhorn(one, mask=BLOCKS) for one in scores])
-    along = torch.vmap(lambda one: selection.sinkhorn(one, mask=BLOCKS), 1)(scores.transpose(0, 1))
+    each = torch.stack([sinkhorn(scores[0], mask=mask) for mask in masks])
+    torch.testing.assert_close(torch.vmap(lambda mask: sinkhorn(scores[0], mask=mask))(masks), each)
+    each = torch.stack([sinkhorn(one, mask=BLOCKS) for one in scores])
+    along = torch.vmap(lambda one: sinkhorn(one, mask=BLOCKS), 1)(scores.transpose(0, 1))
     torch.testing.assert_close(along, each)
 
 
@@ -275,9 +293,9 @@ def test_sinkhorn_under_vmap_with_one_mask_or_one_matrix_for_all() -> None:
 )
 def test_unusable_options_are_named(name: str, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
-        getattr(selection, name)(torch.zeros(4, 4), **options)
+        getattr(maps, name)(torch.zeros(4, 4), **options)
 
 
 def test_sinkhorn_needs_a_matrix() -> None:
     with pytest.raises(ValueError, match=r"'scores' of sinkhorn must have rows and columns\. Got the shape \(3,\)"):
-        selection.sinkhorn(torch.zeros(3))
+        sinkhorn(torch.zeros(3))

@@ -12,6 +12,7 @@ axis, and the target -100 is ignored by default; a mean over nothing is 0. `soft
 with masks, temperatures, class weights, label smoothing and soft targets.
 """
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, SupportsIndex
@@ -20,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from softplace import maps
-from softplace.maps._arguments import can_look, kind, per_row, prepare, wide_type
+from softplace.maps._arguments import can_look, centred, kind, per_row, prepare, wide_type
 from softplace.maps.losses import _Case, _case
 from softplace.maps.losses import entmax15_loss as _entmax15_loss
 from softplace.maps.losses import entmax_loss as _entmax_loss
 from softplace.maps.losses import sparsemax_loss as _sparsemax_loss
-from softplace.maps.selection import k_subset, normmax
+from softplace.maps.selection import clipped, k_subset, normmax
 from softplace.maps.sparse import _entmax
 
 Loss = Tensor | tuple[Tensor, Tensor]
@@ -51,6 +52,7 @@ def entmax15(X: Tensor, dim: int = -1, k: int | None = None, return_support_size
 def sparsemax_bisect(X: Tensor, dim: int = -1, n_iter: int | None = 50, ensure_sum_one: bool = True) -> Tensor:
     """`softplace.maps.sparsemax`."""
     _check_bisection("sparsemax_bisect", n_iter, ensure_sum_one)
+    X, dim, _ = prepare("sparsemax_bisect", X, dim, None, 1.0)
     return maps.sparsemax(X, dim)
 
 
@@ -64,21 +66,15 @@ def entmax_bisect(
     [0.482, 0.35, 0.168]
     """
     _check_bisection("entmax_bisect", n_iter, ensure_sum_one)
-    if not isinstance(alpha, Tensor):
-        if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not 0.0 < alpha < 1.0:
-            return maps.entmax(X, dim, alpha=alpha)
-        X, dim, _ = prepare("entmax_bisect", X, dim, None, 1.0)
-        return _dense_entmax(X, torch.tensor(alpha, dtype=wide_type(X.dtype), device=X.device), dim)
     X, dim, _ = prepare("entmax_bisect", X, dim, None, 1.0)
-    alpha = per_row("alpha", "entmax_bisect", _floating(alpha, X), X, dim)
+    if not isinstance(alpha, Tensor):
+        _check_number("alpha", "entmax_bisect", alpha, "1.5")
+        if alpha >= 1.0 and alpha != math.inf:
+            return maps.entmax(X, dim, alpha=alpha)
+    alpha = _one_per_row("alpha", "entmax_bisect", alpha, X, dim)
+    _check_range("alpha", "entmax_bisect", alpha, alpha.isfinite() & (alpha > 0.0), "be finite and above 0", "1.5")
     if not can_look(alpha) or bool((alpha >= 1.0).all()):
         return maps.entmax(X, dim, alpha=alpha)
-    right = alpha.isfinite() & (alpha > 0.0)
-    if not bool(right.all()):
-        raise ValueError(
-            f"'alpha' of entmax_bisect must be finite and above 0. Got {alpha.detach()[~right].flatten()[0].item()}. "
-            "Use e.g. 1.5."
-        )
     return _dense_entmax(X, alpha, dim)
 
 
@@ -93,22 +89,23 @@ def normmax_bisect(X: Tensor, alpha: float | Tensor = 2, dim: int = -1, n_iter: 
     Of alpha in (0, 1), where the norm is none, it is the same formula with the threshold below all scores.
     """
     _check_bisection("normmax_bisect", n_iter, True)
-    if not isinstance(alpha, Tensor):
-        return normmax(X, dim, alpha=alpha)
     X, dim, _ = prepare("normmax_bisect", X, dim, None, 1.0)
-    alpha = per_row("alpha", "normmax_bisect", _floating(alpha, X), X, dim).to(wide_type(X.dtype))
-    if can_look(alpha):
-        right = alpha.isfinite() & (alpha > 0.0) & (alpha != 1.0)
-        if not bool(right.all()):
-            raise ValueError(
-                f"'alpha' of normmax_bisect must be finite, above 0 and not 1. "
-                f"Got {alpha.detach()[~right].flatten()[0].item()}. Use 2.0, or softplace.maps.hardmax for 1."
-            )
+    if not isinstance(alpha, Tensor):
+        _check_number("alpha", "normmax_bisect", alpha, "2.0")
+        if 1.0 < alpha < math.inf:
+            return normmax(X, dim, alpha=alpha)
+    alpha = _one_per_row("alpha", "normmax_bisect", alpha, X, dim)
+    _check_range(
+        "alpha",
+        "normmax_bisect",
+        alpha,
+        alpha.isfinite() & (alpha > 0.0) & (alpha != 1.0),
+        "be finite, above 0 and not 1",
+        "2.0, or softplace.maps.hardmax for 1",
+    )
     if X.numel() == 0:
         return X.clone()
-    wide = X.to(wide_type(X.dtype))
-    top = wide.detach().amax(dim, keepdim=True)
-    z = wide - top
+    z, alive = centred(X, dim, 1.0)
     size = float(X.shape[dim] if X.dim() else 1)
     below = alpha.detach() < 1.0
     order = alpha / (alpha - 1.0)
@@ -121,7 +118,7 @@ def normmax_bisect(X: Tensor, alpha: float | Tensor = 2, dim: int = -1, n_iter: 
         return total.log(), -order * (powers / above).sum(dim, keepdim=True) / total
 
     fixed, fixed_alpha = z.detach(), alpha.detach()
-    lowest = fixed.amin(dim, keepdim=True)
+    lowest = torch.where(fixed == -math.inf, 0.0, fixed).amin(dim, keepdim=True)
     low = torch.where(below, lowest - size ** (1.0 / fixed_alpha - 1.0), -1.0)
     high = torch.where(below, lowest - 1.0, -(size ** (1.0 - fixed_alpha)))
     sign = torch.where(below, -1.0, 1.0)
@@ -131,7 +128,8 @@ def normmax_bisect(X: Tensor, alpha: float | Tensor = 2, dim: int = -1, n_iter: 
         tau = tau - value / slope
     above = torch.where(z > tau, z - tau, 1.0)
     powers = torch.where(z > tau, above ** (1.0 / (alpha - 1.0)), 0.0)
-    return (powers / powers.sum(dim, keepdim=True)).to(X.dtype)
+    weights = powers / powers.sum(dim, keepdim=True)
+    return (weights if alive is None else torch.where(alive, weights, 0.0)).to(X.dtype)
 
 
 def budget_bisect(X: Tensor, budget: float | Tensor = 2, dim: int = -1, n_iter: int | None = 50) -> Tensor:
@@ -141,39 +139,34 @@ def budget_bisect(X: Tensor, budget: float | Tensor = 2, dim: int = -1, n_iter: 
     of the axis.
     """
     _check_bisection("budget_bisect", n_iter, True)
-    if not isinstance(budget, Tensor):
-        if not isinstance(budget, (int, float)) or isinstance(budget, bool):
-            raise TypeError(f"'budget' of budget_bisect must be a number or a tensor. Got {kind(budget)}. Use 2.")
-        if budget >= 1 and float(budget).is_integer():
-            return k_subset(X, dim, k=int(budget))
     X, dim, _ = prepare("budget_bisect", X, dim, None, 1.0)
-    dtype, size = wide_type(X.dtype), X.shape[dim] if X.dim() else 1
-    if isinstance(budget, Tensor):
-        budget = per_row("budget", "budget_bisect", _floating(budget, X), X, dim).to(dtype)
-    else:
-        budget = torch.tensor(budget, dtype=dtype, device=X.device)
-    if can_look(budget):
-        right = (budget >= 0.0) & (budget <= size)
-        if not bool(right.all()):
-            raise ValueError(
-                f"'budget' of budget_bisect must lie in [0, {size}], the size of the axis. "
-                f"Got {budget.detach()[~right].flatten()[0].item()}. Use 2."
-            )
+    size = X.shape[dim] if X.dim() else 1
+    if not isinstance(budget, Tensor):
+        _check_number("budget", "budget_bisect", budget, "2")
+        if 1 <= budget <= size and float(budget).is_integer():
+            return k_subset(X, dim, k=int(budget))
+    budget = _one_per_row("budget", "budget_bisect", budget, X, dim)
+    _check_range(
+        "budget",
+        "budget_bisect",
+        budget,
+        (budget >= 0.0) & (budget <= size),
+        f"lie in [0, {size}], the size of the axis",
+        "2",
+    )
     if X.numel() == 0:
         return X.clone()
-    wide = X.to(dtype)
-    fixed, fixed_budget = wide.detach(), budget.detach()
-    tau = _root(
-        lambda tau: (fixed - tau).clamp(0.0, 1.0).sum(dim, keepdim=True) - fixed_budget,
-        fixed.amin(dim, keepdim=True) - 1.0,
-        fixed.amax(dim, keepdim=True),
-    )
-    above = fixed - tau
-    inner, full = (above > 0.0) & (above < 1.0), above >= 1.0
-    # On a fixed set of inner weights this is the exact threshold.
-    total = torch.where(inner, wide, 0.0).sum(dim, keepdim=True) + full.sum(dim, keepdim=True) - budget
-    exact = total / inner.sum(dim, keepdim=True).clamp(min=1)
-    return torch.where(inner, (wide - exact).clamp(0.0, 1.0), full.to(dtype)).to(X.dtype)
+    wide = X.to(wide_type(X.dtype))
+    fixed_budget = budget.detach()
+    place = (fixed_budget.ceil().long() - 1).clamp(0, size - 1)
+    ordered = wide.detach().sort(dim, descending=True).values
+    middle = ordered.gather(dim, place.expand(ordered.narrow(dim, 0, 1).shape if X.dim() else ()))
+
+    def search(values: Tensor) -> Tensor:
+        high = torch.zeros_like(values.amax(dim, keepdim=True))
+        return _root(lambda tau: (values - tau).clamp(0.0, 1.0).sum(dim, keepdim=True) - fixed_budget, high - 1.0, high)
+
+    return clipped(wide, dim, middle, budget, 1.0, search).to(X.dtype)
 
 
 def _root(function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
@@ -449,8 +442,23 @@ def _loss_and_support(loss: Tensor, X: Tensor, function: Callable[..., Tensor], 
     return (loss, (function(X.detach()) > 0).sum(-1, keepdim=True)) if wanted else loss
 
 
-def _floating(values: Tensor, X: Tensor) -> Tensor:
-    return values if values.is_floating_point() else values.to(wide_type(X.dtype))
+def _one_per_row(argument: str, name: str, value: float | Tensor, X: Tensor, dim: int) -> Tensor:
+    """The option as a tensor of what sums of X are computed in."""
+    dtype = wide_type(X.dtype)
+    if not isinstance(value, Tensor):
+        return torch.tensor(value, dtype=dtype, device=X.device)
+    return per_row(argument, name, value if value.is_floating_point() else value.to(dtype), X, dim).to(dtype)
+
+
+def _check_number(argument: str, name: str, value: float, way: str) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"'{argument}' of {name} must be a number or a tensor. Got {kind(value)}. Use {way}.")
+
+
+def _check_range(argument: str, name: str, value: Tensor, right: Tensor, expected: str, way: str) -> None:
+    if can_look(value) and not bool(right.all()):
+        wrong = value.detach()[~right].flatten()[0].item()
+        raise ValueError(f"'{argument}' of {name} must {expected}. Got {wrong}. Use {way}.")
 
 
 def _check_count(argument: str, name: str, value: int | None) -> None:

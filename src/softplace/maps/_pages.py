@@ -100,18 +100,26 @@ def _words(value: str | bool | float | None) -> str:
 
 
 def _show_table(rows: list[tuple[str, ...]], heads: tuple[str, ...] | None = HEADS) -> None:
-    if sys.stdout.isatty():
-        table = Table(show_header=heads is not None, show_lines=heads is not None)
-        for head in heads or ("", ""):
-            table.add_column(head, overflow="fold")
-        for row in rows:
-            table.add_row(*map(escape, row))
-        Console().print(table)
-        return
+    if sys.stdout is not None and sys.stdout.isatty():  # None where the shell closed it
+        console = Console()
+        # Below its head a column has no use: then the terminal gets lines as a pipe does, and wraps them.
+        least = [max(len(row[0]) for row in rows), 20] if heads is None else [len(head) for head in heads]
+        if console.width >= sum(least) + 3 * len(least) + 1:
+            console.print(_table(rows, heads))
+            return
     lines = [*([] if heads is None else [heads]), *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _table(rows: list[tuple[str, ...]], heads: tuple[str, ...] | None) -> Table:
+    table = Table(show_header=heads is not None, show_lines=heads is not None)
+    for head in heads or ("", ""):
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 if __name__ == "__main__":

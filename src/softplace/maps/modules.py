@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from softplace.maps import activations, alternatives, doubly_stochastic, selection, simplex, sparse
+from softplace.maps._arguments import kind
 
 
 class MapModule(nn.Module):
@@ -29,6 +30,17 @@ class MapModule(nn.Module):
         super().__init__()
         self.dim = dim
         self.temperature = temperature
+
+    def __init_subclass__(cls) -> None:
+        """A module without options of its own gets its own `__init__`, so that Python's errors name it."""
+        super().__init_subclass__()
+        if "__init__" not in vars(cls):
+
+            def __init__(self: MapModule, dim: int = -1, *, temperature: float = 1.0) -> None:  # noqa: N807
+                MapModule.__init__(self, dim, temperature=temperature)
+
+            __init__.__qualname__ = f"{cls.__qualname__}.__init__"
+            cls.__init__ = __init__  # type: ignore[method-assign]
 
     def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         """The weights of the scores; `mask` is boolean, `True` = take part."""
@@ -54,11 +66,29 @@ def _shown(value: object) -> str:
     return repr(value)
 
 
-def _shape(learned: bool | int | Sequence[int]) -> tuple[int, ...]:
-    """`True`: one number. An integer: one for each head, of scores `(..., heads, queries, keys)`. Else a shape."""
-    if isinstance(learned, bool):
-        return ()
-    return (learned, 1, 1) if isinstance(learned, int) else tuple(learned)
+def _learned(
+    module: str, option: str, start: float, switch: str, learn: bool | int | Sequence[int]
+) -> tuple[float, tuple[int, ...]] | None:
+    """Where to start and the shape of what is learned, both checked; `None` where nothing is.
+
+    `True`: one number. An integer: one for each head, of scores `(..., heads, queries, keys)`. Else a shape.
+    """
+    if learn is False:
+        return None
+    shape = () if learn is True else (learn, 1, 1) if isinstance(learn, int) else learn
+    if not isinstance(shape, Sequence) or not all(type(size) is int for size in shape):
+        raise TypeError(
+            f"'{switch}' of {module} must be True, False, a number of heads or a shape. Got {learn!r}. "
+            f"Use True to learn one {option}."
+        )
+    if any(size < 1 for size in shape):
+        raise ValueError(
+            f"'{switch}' of {module} must be at least 1 where it is not True or False. Got {learn!r}. "
+            f"Use True to learn one {option}, False for none."
+        )
+    if not isinstance(start, (int, float)) or isinstance(start, bool):
+        raise TypeError(f"'{option}' of {module} must be a number to be learned. Got {kind(start)}. Use e.g. 1.5.")
+    return start, tuple(shape)
 
 
 class Softmax(MapModule):
@@ -94,8 +124,12 @@ class Softmax1(MapModule):
         learn_sink: bool | int | Sequence[int] = False,
     ) -> None:
         super().__init__(dim, temperature=temperature)
-        learned = learn_sink is not False
-        self.sink = nn.Parameter(torch.full(_shape(learn_sink), float(sink))) if learned else sink
+        self.sink: float | nn.Parameter = sink
+        if learned := _learned("Softmax1", "sink", sink, "learn_sink", learn_sink):
+            start, shape = learned
+            if not math.isfinite(start):
+                raise ValueError(f"'sink' of Softmax1 must be finite to be learned. Got {start}. Use e.g. 0.0.")
+            self.sink = nn.Parameter(torch.full(shape, float(start)))
 
 
 class GumbelSoftmax(MapModule):
@@ -141,7 +175,7 @@ class Entmax(MapModule):
             (of scores `(..., heads, queries, keys)`), or a shape that broadcasts to the scores with size 1 along `dim`.
 
     Raises:
-        ValueError: `alpha` is not above 1 and finite, and learned.
+        TypeError, ValueError: `alpha` is not a number above 1 and finite, and learned; `learn` is none of the above.
     """
 
     function = staticmethod(sparse.entmax)
@@ -158,14 +192,15 @@ class Entmax(MapModule):
         super().__init__(dim, temperature=temperature)
         self.raw_alpha: nn.Parameter | None = None
         self._alpha = alpha
-        if learn is not False:
+        if learned := _learned("Entmax", "alpha", alpha, "learn", learn):
+            alpha, shape = learned
             if not (math.isfinite(alpha) and alpha > 1):
                 raise ValueError(
                     f"'alpha' of Entmax must be above 1 and finite to be learned. Got {alpha}. Use e.g. 1.5."
                 )
             # The inverse of 1 + softplus, by a form that no alpha overflows.
             start = alpha - 1 + math.log(-math.expm1(1 - alpha))
-            self.raw_alpha = nn.Parameter(torch.full(_shape(learn), start))
+            self.raw_alpha = nn.Parameter(torch.full(shape, start))
 
     @property
     def alpha(self) -> float | Tensor:
