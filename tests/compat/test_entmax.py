@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from softplace.compat import entmax as ours
+from softplace.maps import _reference
 
 MAPS = ["sparsemax", "entmax15", "sparsemax_bisect", "entmax_bisect", "normmax_bisect", "budget_bisect"]
 LOSSES = ["sparsemax_loss", "entmax15_loss", "sparsemax_bisect_loss", "entmax_bisect_loss", "normmax_bisect_loss"]
@@ -75,6 +76,14 @@ def test_normmax_of_every_alpha(alpha: float) -> None:
     same("normmax_bisect", scores, torch.full((5, 1), alpha, dtype=torch.float64))
 
 
+def test_the_gradients_of_an_option_per_row() -> None:
+    scores = random(3, 6).requires_grad_()
+    for function, options in ((ours.normmax_bisect, [0.5, 1.4, 3.0]), (ours.budget_bisect, [0.5, 1.7, 3.2])):
+        each = torch.tensor(options, dtype=torch.float64)[:, None].requires_grad_()
+        assert torch.autograd.gradcheck(function, (scores, each))
+        assert torch.autograd.gradgradcheck(function, (scores, each))
+
+
 @pytest.mark.parametrize("budget", [0.5, 1, 1.7, 2, 6])
 def test_budgets(budget: float) -> None:
     scores = random(5, 7).requires_grad_()
@@ -85,6 +94,99 @@ def test_budgets(budget: float) -> None:
 def test_budgets_of_nothing_and_of_everything() -> None:
     assert ours.budget_bisect(random(3, 4), 0).tolist() == [[0.0] * 4] * 3
     assert ours.budget_bisect(random(3, 4), torch.tensor(4.0)).tolist() == [[1.0] * 4] * 3
+    assert ours.budget_bisect(random(3, 0)).shape == ours.budget_bisect(random(3, 0), 0.5).shape == (3, 0)
+    assert torch.vmap(lambda score: ours.budget_bisect(score, 0.5))(random(3)).tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.5, 0.9])
+def test_single_precision_of_an_alpha_below_one(alpha: float) -> None:
+    scores = random(50, 200)
+    single = ours.entmax_bisect(scores.float(), alpha).double()
+    torch.testing.assert_close(single, ours.entmax_bisect(scores.float().double(), alpha), rtol=1e-4, atol=1e-7)
+    few = scores[:3]
+    exact = torch.tensor([_reference.entmax(row, alpha=alpha) for row in few.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(ours.entmax_bisect(few, alpha), exact, rtol=1e-11, atol=1e-15)
+
+
+INF, NAN = math.inf, math.nan
+BAD_ROWS = torch.tensor([[NAN, 1.0, 2.0], [INF, 1.0, 2.0], [-INF, -INF, 1.0], [INF, INF, 0.0], [-INF] * 3, [0.5] * 3])
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        (1.5, [[1, 0, 0.5], [0, 0, 1], [0.75, 0.75, 0], [0, 0, 0], [0.5] * 3]),
+        (2.0, [[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 0, 0], [2 / 3] * 3]),
+        (0.6, [[0.6, 0, 0], [0, 0, 0.6], [0.3, 0.3, 0], [0, 0, 0], [0.2] * 3]),
+    ],
+)
+def test_budgets_of_bad_numbers(budget: float, expected: list[list[float]]) -> None:
+    for each in (budget, torch.tensor(budget), torch.full((6, 1), budget)):
+        scores = BAD_ROWS.clone().requires_grad_()
+        weights = ours.budget_bisect(scores, each)
+        assert weights[0].isnan().all()
+        torch.testing.assert_close(weights[1:].detach(), torch.tensor(expected), rtol=1e-6, atol=0)
+        (gradient,) = torch.autograd.grad((weights[1:] * random(5, 3).float()).sum(), scores)
+        assert gradient[1:].isfinite().all()
+        assert (gradient[scores.isinf()] == 0).all()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.3, 2.0, 50.0])
+def test_normmax_of_bad_numbers(alpha: float) -> None:
+    expected = torch.tensor([[1, 0, 0], [0, 0, 1], [0.5, 0.5, 0], [0, 0, 0], [1 / 3] * 3])
+    for option in (alpha, torch.tensor(alpha), torch.full((6, 1), alpha)):
+        each = option.requires_grad_() if isinstance(option, Tensor) else option
+        scores = BAD_ROWS.clone().requires_grad_()
+        weights = ours.normmax_bisect(scores, each)
+        assert weights[0].isnan().all()
+        torch.testing.assert_close(weights[1:].detach(), expected, rtol=1e-6, atol=0)
+        inputs = [scores, each] if isinstance(each, Tensor) else [scores]
+        upstream = (weights[1:] * random(5, 3).float()).sum()
+        if isinstance(each, Tensor) and each.dim() == 0:  # it is that of the row of NaN too
+            scores = BAD_ROWS[1:].clone().requires_grad_()
+            inputs, upstream = [scores, each], (ours.normmax_bisect(scores, each) * random(5, 3).float()).sum()
+        gradients = torch.autograd.grad(upstream, inputs)
+        assert all(gradient[-4:].isfinite().all() for gradient in gradients if gradient.dim())
+        assert all(gradient.isfinite() for gradient in gradients if not gradient.dim())
+        assert (gradients[0][scores.isinf()] == 0).all()
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9])
+def test_normmax_of_an_alpha_below_one(alpha: float) -> None:
+    scores = random(5, 7)
+    assert torch.equal(
+        ours.normmax_bisect(scores, alpha), ours.normmax_bisect(scores, torch.tensor(alpha, dtype=torch.float64))
+    )
+    for scale in (1e-3, 1.0, 1e3):
+        weights = ours.normmax_bisect(scale * scores, alpha)
+        torch.testing.assert_close(weights.sum(-1), torch.ones(5, dtype=torch.float64))
+        # u = p / ||p||_alpha, and u^(alpha - 1) = s - tau
+        norm = weights.pow(alpha).sum(-1, keepdim=True).pow(1 / alpha)
+        above = (weights / norm).pow(alpha - 1)
+        spread = scale * (scores - scores[:, :1]) - (above - above[:, :1])
+        assert (spread.abs() <= 1e-9 * above.amax(-1, keepdim=True)).all()
+    assert ours.normmax_bisect(torch.tensor([1e30, 1e30, 2.0]), alpha).tolist()[2] >= 0.99
+    single = scores.float().requires_grad_()
+    assert torch.autograd.gradcheck(lambda each: ours.normmax_bisect(each, alpha), scores.requires_grad_())
+    assert ours.normmax_bisect(single, alpha).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["sparsemax_bisect", "entmax_bisect", "normmax_bisect", "budget_bisect"])
+def test_errors_name_the_function_that_was_called(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"'scores' of {name} must be a floating-point tensor"):
+        getattr(ours, name)(torch.zeros(3, dtype=torch.long))
+    with pytest.raises(ValueError, match=rf"'dim' of {name} must lie in"):
+        getattr(ours, name)(torch.zeros(3), dim=4)
+    if name in ("entmax_bisect", "normmax_bisect"):
+        for wrong in (0.0, -1.0, INF, NAN):
+            with pytest.raises(ValueError, match=rf"'alpha' of {name} must be finite.* above 0.* Got {wrong}\."):
+                getattr(ours, name)(torch.zeros(3), wrong)
+        with pytest.raises(TypeError, match=rf"'alpha' of {name} must be a number or a tensor\. Got str"):
+            getattr(ours, name)(torch.zeros(3), "2")
+    if name == "budget_bisect":
+        for wrong in (4, -1, NAN):
+            with pytest.raises(ValueError, match=rf"'budget' of budget_bisect must lie in \[0, 3\].* Got {wrong}"):
+                ours.budget_bisect(torch.zeros(3), wrong)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -43,6 +43,15 @@ def test_every_map_has_a_reference() -> None:
     assert set(NAMES) <= set(REFERENCE)
 
 
+@pytest.mark.parametrize("alpha", [1 + 1e-6, 1.5, 2, 50, 1e4])
+def test_the_reference_of_entmax_by_hand(alpha: float) -> None:
+    assert REFERENCE["entmax"]([0.3] * 4, alpha=alpha) == pytest.approx([0.25] * 4, rel=1e-13)
+    # Of two scores, their difference follows from the weights; of a large alpha it is too near to 0 to tell them apart.
+    for q in (0.5, 0.45) if alpha <= 50 else (0.5,):
+        gap = ((1 - q) ** (alpha - 1) - q ** (alpha - 1)) / (alpha - 1)
+        assert REFERENCE["entmax"]([0.0, -gap], alpha=alpha) == pytest.approx([1 - q, q], rel=1e-6)
+
+
 # Values
 
 

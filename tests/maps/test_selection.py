@@ -201,9 +201,7 @@ def test_so_many_iterations_are_as_many_divisions(iterations: int) -> None:
 
 def test_many_iterations_and_convergence_agree() -> None:
     scores = normal(3, 5, 5, seed=10)
-    torch.testing.assert_close(
-        sinkhorn(scores), sinkhorn(scores, iterations=300), rtol=1e-12, atol=0
-    )
+    torch.testing.assert_close(sinkhorn(scores), sinkhorn(scores, iterations=300), rtol=1e-12, atol=0)
 
 
 PATTERN = torch.tensor([[1, 1, 0, 1, 0], [1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [1, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
@@ -240,9 +238,7 @@ def test_sinkhorn_along_any_pair_of_axes() -> None:
     expected = sinkhorn(scores)
     for dim, other in ((0, 1), (1, 0), (2, 0), (0, 2), (-2, -1)):
         moved = scores.movedim((-2, -1), (other, dim))
-        torch.testing.assert_close(
-            sinkhorn(moved, dim, other_dim=other).movedim((other, dim), (-2, -1)), expected
-        )
+        torch.testing.assert_close(sinkhorn(moved, dim, other_dim=other).movedim((other, dim), (-2, -1)), expected)
     torch.testing.assert_close(sinkhorn(scores.mT, -2).mT, expected)
 
 

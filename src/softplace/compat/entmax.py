@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from softplace import maps
-from softplace.maps._arguments import can_look, centred, kind, per_row, prepare, wide_type
+from softplace.maps._arguments import can_look, kind, per_row, prepare, wide_type
 from softplace.maps.losses import _Case, _case
 from softplace.maps.losses import entmax15_loss as _entmax15_loss
 from softplace.maps.losses import entmax_loss as _entmax_loss
@@ -105,9 +105,15 @@ def normmax_bisect(X: Tensor, alpha: float | Tensor = 2, dim: int = -1, n_iter: 
     )
     if X.numel() == 0:
         return X.clone()
-    z, alive = centred(X, dim, 1.0)
-    size = float(X.shape[dim] if X.dim() else 1)
-    below = alpha.detach() < 1.0
+    wide = X.to(wide_type(X.dtype))
+    values, below = wide.detach(), alpha.detach() < 1.0
+    top = values.amax(dim, keepdim=True)
+    alive = top != -math.inf
+    part = torch.where(top == math.inf, values == math.inf, values != -math.inf) | ~alive
+    # The threshold is counted from the score that it is near to; infinite scores, and rows without any, are equals.
+    centre = torch.where(below, torch.where(part, values, math.inf).amin(dim, keepdim=True), top)
+    z = torch.where(top.isinf(), 0.0, wide - torch.where(centre.isinf(), 0.0, centre))
+    z = torch.where(part, z, -math.inf)
     order = alpha / (alpha - 1.0)
 
     def excess(tau: Tensor, z: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,19 +123,19 @@ def normmax_bisect(X: Tensor, alpha: float | Tensor = 2, dim: int = -1, n_iter: 
         total = powers.sum(dim, keepdim=True)
         return total.log(), -order * (powers / above).sum(dim, keepdim=True) / total
 
-    fixed, fixed_alpha = z.detach(), alpha.detach()
-    lowest = torch.where(fixed == -math.inf, 0.0, fixed).amin(dim, keepdim=True)
-    low = torch.where(below, lowest - size ** (1.0 / fixed_alpha - 1.0), -1.0)
-    high = torch.where(below, lowest - 1.0, -(size ** (1.0 - fixed_alpha)))
-    sign = torch.where(below, -1.0, 1.0)
-    tau = _root(lambda tau: sign * excess(tau, fixed, order.detach())[0], low, high)
+    # tau is -exp(u); with n equal scores u is the other end of the bracket.
+    fixed, fixed_order = z.detach(), order.detach()
+    end = (1.0 / alpha.detach() - 1.0) * math.log(X.shape[dim] if X.dim() else 1) + torch.zeros_like(top)
+    sign = torch.where(below, 1.0, -1.0)
+    found = _root(lambda u: sign * excess(-u.exp(), fixed, fixed_order)[0], end.clamp(max=0.0), end.clamp(min=0.0))
+    tau = -found.exp()
     for _ in range(2):
         value, slope = excess(tau, z, order)
         tau = tau - value / slope
     above = torch.where(z > tau, z - tau, 1.0)
     powers = torch.where(z > tau, above ** (1.0 / (alpha - 1.0)), 0.0)
     weights = powers / powers.sum(dim, keepdim=True)
-    return (weights if alive is None else torch.where(alive, weights, 0.0)).to(X.dtype)
+    return torch.where(alive, weights, 0.0).to(X.dtype)
 
 
 def budget_bisect(X: Tensor, budget: float | Tensor = 2, dim: int = -1, n_iter: int | None = 50) -> Tensor:
@@ -146,6 +152,8 @@ def budget_bisect(X: Tensor, budget: float | Tensor = 2, dim: int = -1, n_iter: 
         if 1 <= budget <= size and float(budget).is_integer():
             return k_subset(X, dim, k=int(budget))
     budget = _one_per_row("budget", "budget_bisect", budget, X, dim)
+    if X.numel() == 0:
+        return X.clone()
     _check_range(
         "budget",
         "budget_bisect",
@@ -154,8 +162,6 @@ def budget_bisect(X: Tensor, budget: float | Tensor = 2, dim: int = -1, n_iter: 
         f"lie in [0, {size}], the size of the axis",
         "2",
     )
-    if X.numel() == 0:
-        return X.clone()
     wide = X.to(wide_type(X.dtype))
     fixed_budget = budget.detach()
     place = (fixed_budget.ceil().long() - 1).clamp(0, size - 1)

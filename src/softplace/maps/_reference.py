@@ -95,7 +95,7 @@ def _entmax15(row: Row) -> Row:
 
 
 def _entmax(row: Row, alpha: float = 1.5) -> Row:
-    """p = e^l [1 + d z e^(-d l)]_+^(1 / d), d = alpha - 1, z = s - max: the usual form with l = log p of the maximum."""
+    """p = e^l [1 + d z e^(-d l)]_+^(1 / d), d = alpha - 1, z = s - max: l is the logarithm of the largest weight."""
     if alpha == 1:
         return _softmax(row)
     top, d = max(row), alpha - 1

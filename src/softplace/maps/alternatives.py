@@ -47,6 +47,7 @@ def taylor_softmax(
 
     Other Args, Returns and Raises: as `softmax`; also TypeError and ValueError for `order`. Shifting all scores changes
     the weights. The polynomial grows towards -inf too; -inf itself takes no part all the same, as in every map.
+    Far below 0 the terms of a high order nearly cancel, so a row of such scores alone loses digits.
 
     Source: de Brebisson and Vincent 2016 (arXiv:1511.05042) for order 2; Banerjee et al. 2020 (arXiv:2011.11538) for
     higher orders.
