@@ -10,9 +10,12 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
 
     >>> nearest("sofmax", ["relu", "softmax"])
     "Did you mean 'softmax'? Known: relu, softmax."
+    >>> nearest("RELU", ["relu", "softmax"])
+    "Did you mean 'relu'? Known: relu, softmax."
     """
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
+    folded = {each.lower(): each for each in reversed(known)}
+    close = difflib.get_close_matches(name.lower(), list(folded), n=1)
+    hint = f"Did you mean {folded[close[0]]!r}? " if close else ""
     return f"{hint}Known: {', '.join(known)}."

@@ -97,7 +97,8 @@ def test_the_kernel_is_used_and_left() -> None:
     scores = torch.randn(64, 10)
     assert _kernel.fits("sparsemax", scores, -1)
     assert not _kernel.fits("sparsemax", scores.double(), -1)
-    assert not _kernel.fits("sparsemax", scores[:1], -1)
+    assert not _kernel.fits("softmax", scores[:1], -1)
+    assert _kernel.fits("sparsemax", scores[:1], -1)
     assert not _kernel.fits("softmax", scores, 0)
     seen = []
     torch.func.vmap(lambda row: seen.append(_kernel.fits("sparsemax", row.expand(50, 10), -1)) or row)(scores)

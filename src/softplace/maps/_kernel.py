@@ -17,8 +17,8 @@ from softplace.maps._arguments import wide_type
 
 MAPS = ("softmax", "log_softmax", "softmax1", "solu", "gumbel_softmax", "sparsemax", "entmax15", "entmax")
 """In the order of `enum Map` in `_kernel.cpp`."""
-SMALLEST = 32
-"""Entries from which on the compiled kernel is quicker than any plain path (`benchmarks/maps.py`)."""
+SMALLEST = {"sparsemax": 1, "entmax15": 1, "entmax": 1}
+"""Entries from which on the compiled kernel is quicker than the plain path (`benchmarks/maps.py`); 32 for other maps."""
 ONE_THREAD = 1 << 15
 """Entries below which a second thread costs more than it gains."""
 
@@ -74,7 +74,7 @@ def fits(name: str, scores: Tensor, dim: int, extra: Tensor | None = None) -> bo
     """Whether the kernel takes these scores, and the number per row."""
     return (
         not torch.compiler.is_compiling()
-        and scores.numel() >= SMALLEST
+        and scores.numel() >= SMALLEST.get(name, 32)
         and scores.is_cpu
         and scores.dtype in (torch.float32, torch.bfloat16, torch.float16)
         and scores.layout is torch.strided
