@@ -18,7 +18,7 @@ from softplace.maps._arguments import wide_type
 MAPS = ("softmax", "log_softmax", "softmax1", "solu", "gumbel_softmax", "sparsemax", "entmax15", "entmax")
 """In the order of `enum Map` in `_kernel.cpp`."""
 SMALLEST = {"sparsemax": 1, "entmax15": 1, "entmax": 1}
-"""Entries from which on the compiled kernel is quicker than the plain path (`benchmarks/maps.py`); 32 for other maps."""
+"""Entries from which on the kernel is quicker than the plain path (`benchmarks/maps.py`); 32 for the other maps."""
 ONE_THREAD = 1 << 15
 """Entries below which a second thread costs more than it gains."""
 
