@@ -79,7 +79,7 @@ def entmax_bisect(
 
 
 def _dense_entmax(X: Tensor, alpha: Tensor, dim: int) -> Tensor:
-    # Newton's method of the plain path converges below 1 too: from n = 0, it cannot overshoot on a concave function.
+    # Below 1 the search halves its bracket where Newton's method would leave it. No score has weight 0 but -inf.
     return torch.where(X.isneginf(), 0.0, _entmax(X, dim, 1.0, alpha)) if X.numel() else X.clone()
 
 
@@ -224,8 +224,7 @@ def _normmax_loss(X: Tensor, target: Tensor, alpha: float | Tensor, ignore_index
     taken = p > 0.0
     norm = torch.where(taken, torch.where(taken, p, 1.0) ** alpha, 0.0).sum(case.dim, keepdim=True) ** (1.0 / alpha)
     product = (p * torch.where(taken | z.isnan(), z, 0.0)).sum(case.dim, keepdim=True)
-    assert case.index is not None
-    rows = product + 1.0 - norm - z.gather(case.dim, case.index)
+    rows = product + 1.0 - norm - z.gather(case.dim, case.answer)
     # Rounding may leave it slightly below 0; the gradient is that of the formula.
     return case.reduced((rows + torch.relu(-rows).detach()) * case.row_weight)
 

@@ -46,11 +46,7 @@ def _checked_mask(name: str, scores: Tensor, mask: Tensor) -> Tensor:
         raise TypeError(
             f"'mask' of {name} must be a boolean tensor (True = take part). Got {kind(mask)}. Use mask.bool()."
         )
-    if mask.device != scores.device:
-        raise ValueError(
-            f"'mask' of {name} must be on the scores' device, {scores.device}. Got {mask.device}. "
-            "Use mask.to(scores.device)."
-        )
+    check_device("mask", name, mask, scores)
     try:
         return mask.to_dense().expand(scores.shape) if mask.layout is not torch.strided else mask.expand(scores.shape)
     except RuntimeError:
@@ -76,17 +72,22 @@ def _check_temperature(name: str, scores: Tensor, temperature: float) -> None:
         )
 
 
+def check_device(name: str, function: str, value: Tensor, scores: Tensor) -> None:
+    """Check that a tensor lies where the scores lie."""
+    if value.device != scores.device:
+        raise ValueError(
+            f"'{name}' of {function} must be on the scores' device, {scores.device}. Got {value.device}. "
+            f"Use {name}.to(scores.device)."
+        )
+
+
 def per_row(name: str, function: str, value: Tensor, scores: Tensor, dim: int) -> Tensor:
     """Check a tensor that holds one number per row of the scores."""
     if not value.is_floating_point():
         raise TypeError(
             f"'{name}' of {function} must be a floating-point tensor. Got {kind(value)}. Use {name}.float()."
         )
-    if value.device != scores.device:
-        raise ValueError(
-            f"'{name}' of {function} must be on the scores' device, {scores.device}. Got {value.device}. "
-            f"Use {name}.to(scores.device)."
-        )
+    check_device(name, function, value, scores)
     rows = list(scores.shape)
     if rows:
         rows[dim] = 1

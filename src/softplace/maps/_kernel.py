@@ -43,14 +43,14 @@ def run(
     temperature: float,
     extra: Tensor | None = None,
     *,
-    key: int = 0,
+    key: Callable[[], int] = lambda: 0,
     out: Tensor | None = None,
 ) -> Tensor:
     """`plain(scores, dim, temperature[, extra])`, by the kernel where that is quicker.
 
     Args:
         extra: One number per row (it broadcasts, with size 1 along `dim`): alpha, or a sink.
-        key: Of the random numbers.
+        key: Draws the key of the random numbers.
         out: Tensor of the shape, dtype and device of `scores` that takes the result.
     """
     if out is not None:
@@ -58,7 +58,7 @@ def run(
     if scores.numel() == 0:
         result = scores.clone()
     elif fits(name, scores, dim, extra):
-        result = _apply(name, scores, dim, temperature, extra, key, out)
+        result = _apply(name, scores, dim, temperature, extra, key(), out)
         if result is out:
             return result
     elif _is_compiled(name, scores):
@@ -121,28 +121,34 @@ def _check_out(name: str, scores: Tensor, extra: Tensor | None, out: Tensor) -> 
 def _apply(
     name: str, scores: Tensor, dim: int, temperature: float, extra: Tensor | None, key: int, out: Tensor | None
 ) -> Tensor:
-    if scores.dtype == torch.float16:
-        return _apply(name, scores.float(), dim, temperature, extra, key, None).to(scores.dtype)
-    if scores.dim() == 0:
-        return _apply(name, scores[None], -1, temperature, extra, key, None)[0]
-    moved, extra = last(scores, dim, extra)
-    if torch.is_grad_enabled() and (scores.requires_grad or (extra is not None and extra.requires_grad)):
-        result: Tensor = _Kernel.apply(moved, extra, name, temperature, key)  # type: ignore[no-untyped-call]
-    else:
-        into = out if out is not None and dim == -1 and _may_write(out, scores) else None
-        result, _ = forward(name, moved, extra, temperature, key, into)
+    def weigh(moved: Tensor, extra: Tensor | None) -> Tensor:
+        if torch.is_grad_enabled() and (moved.requires_grad or (extra is not None and extra.requires_grad)):
+            weights: Tensor = _Kernel.apply(moved, extra, name, temperature, key)  # type: ignore[no-untyped-call]
+            return weights
+        into = out if moved is scores and out is not None and _may_write(out, scores) else None
+        weights, _ = forward(name, moved, extra, temperature, key, into)
         if into is not None:
             torch.autograd.graph.increment_version(into)
-    return result if dim == -1 else result.movedim(-1, dim).contiguous()
+        return weights
+
+    return along_last(weigh, scores, dim, extra)
 
 
-def last(scores: Tensor, dim: int, extra: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The scores with their axis at the end, and the number of every row."""
+def along_last(
+    weigh: Callable[[Tensor, Tensor | None], Tensor], scores: Tensor, dim: int, extra: Tensor | None
+) -> Tensor:
+    """What `weigh` makes of scores with their axis at the end, in a dtype of the kernel, and of the number per row."""
+    if scores.dtype == torch.float16:
+        return along_last(weigh, scores.float(), dim, extra).to(scores.dtype)
+    if scores.dim() == 0:
+        return along_last(weigh, scores[None], -1, extra)[0]
     if extra is not None:
         rows = list(scores.shape)
         rows[dim] = 1
         extra = extra.to(wide_type(scores.dtype)).expand(rows).movedim(dim, -1)
-    return scores if dim == -1 else scores.movedim(dim, -1), extra
+    if dim == -1:
+        return weigh(scores, extra)
+    return weigh(scores.movedim(dim, -1), extra).movedim(-1, dim).contiguous()
 
 
 def forward(
@@ -180,9 +186,8 @@ class _Kernel(torch.autograd.Function):
             pulled, made = pull_back(ctx.name, kept, gradient, ctx.temperature, extra)
             return without(pulled, ctx.infinite), made, None, None, None
         half = kept.dtype == torch.bfloat16 and kept.shape[-1] >= 32
-        if (
-            ctx.name == "softmax" and half and ctx.temperature == 1.0 and ctx.infinite is None
-        ):  # PyTorch is 1.15 times quicker
+        # PyTorch is 1.15 times quicker
+        if ctx.name == "softmax" and half and ctx.temperature == 1.0 and ctx.infinite is None:
             return torch._softmax_backward_data(gradient.contiguous(), kept, -1, kept.dtype), None, None, None, None
         pulled, made = backward(ctx.name, kept, gradient, extra, ctx.temperature, learned=ctx.needs_input_grad[1])
         return without(pulled, ctx.infinite), made, None, None, None

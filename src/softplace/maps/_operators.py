@@ -11,13 +11,12 @@ from softplace.maps._derivatives import pull_back
 
 def weigh(name: str, scores: Tensor, dim: int, temperature: float, extra: Tensor | None) -> Tensor:
     """As `_kernel.run`."""
-    if scores.dtype == torch.float16:
-        return weigh(name, scores.float(), dim, temperature, extra).to(scores.dtype)
-    if scores.dim() == 0:
-        return weigh(name, scores[None], -1, temperature, extra)[0]
-    moved, number = _kernel.last(scores, dim, extra)
-    weights: Tensor = _weigh(name, moved, temperature, number)[0]
-    return weights if dim == -1 else weights.movedim(-1, dim).contiguous()
+
+    def first(moved: Tensor, number: Tensor | None) -> Tensor:
+        weights: Tensor = _weigh(name, moved, temperature, number)[0]
+        return weights
+
+    return _kernel.along_last(first, scores, dim, extra)
 
 
 @torch.library.custom_op("softplace::weigh", mutates_args=())

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softplace.maps._arguments import at_least, can_look, centred, kind, masked, per_row, prepare, wide_type
+from softplace.maps._arguments import (
+    at_least,
+    can_look,
+    centred,
+    check_device,
+    kind,
+    masked,
+    per_row,
+    prepare,
+    wide_type,
+)
 from softplace.maps._search import power, total
 from softplace.maps.simplex import log_softmax
 from softplace.maps.sparse import entmax, entmax15, sparsemax
@@ -70,8 +80,7 @@ def cross_entropy(
     case = _case("cross_entropy", scores, target, dim, *options)
     logarithms = log_softmax(case.scores, case.dim, mask=case.mask, temperature=case.temperature)
     if case.is_one_hot:
-        assert case.index is not None
-        rows = 0.0 - logarithms.gather(case.dim, case.index)  # not -0.0
+        rows = 0.0 - logarithms.gather(case.dim, case.answer)  # not -0.0
         # A class of weight 0 may have an infinite loss, and an ignored row any.
         rows = torch.where(case.row_weight == 0.0, 0.0, rows) * case.row_weight
     else:
@@ -186,8 +195,9 @@ class _Case:
     dtype: torch.dtype
     dim: int
     mask: Tensor | None
-    index: Tensor | None
-    soft: Tensor | None
+    answer: Tensor
+    """Class indices, or distributions."""
+    is_soft: bool
     weight: Tensor | None
     row_weight: Tensor
     """Of an ignored row 0; of a one-hot the weight of its class; else 1."""
@@ -198,15 +208,13 @@ class _Case:
 
     @property
     def is_one_hot(self) -> bool:
-        return self.index is not None and self.smoothing == 0.0
+        return not self.is_soft and self.smoothing == 0.0
 
     def target(self) -> Tensor:
         """The target times the class weights where these are not in `row_weight`."""
-        if self.soft is not None:
-            y = self.soft
-        else:
-            assert self.index is not None
-            y = torch.zeros_like(self.scores).scatter(self.dim, self.index, 1.0)
+        y = self.answer
+        if not self.is_soft:
+            y = torch.zeros_like(self.scores).scatter(self.dim, y, 1.0)
         if self.smoothing != 0.0:
             spread: float | Tensor = self.smoothing / self.scores.shape[self.dim]
             if self.mask is not None:
@@ -253,7 +261,7 @@ def _case(
             f"({'that of the scores' if soft else 'that of the scores without dim'}). Got {tuple(target.shape)}. "
             "Give the axis of the classes by dim; it is the last one by default."
         )
-    _check_device(name, "target", target, scores)
+    check_device("target", name, target, scores)
     dtype, size = scores.dtype, scores.shape[dim] if scores.dim() else 1
     if weight is not None:
         weight = _checked_weight(name, weight, scores, size).to(wide_type(dtype))
@@ -272,14 +280,14 @@ def _case(
     if size == 0:  # as one class that does not take part
         scores, target, mask, weight = _one_masked_class(scores, target, dim)
     if soft:
-        index, row_weight = None, torch.ones_like(scores.detach().narrow(dim, 0, 1))
+        answer, row_weight = target.to(scores.dtype), torch.ones_like(scores.detach().narrow(dim, 0, 1))
         divisor = scores.new_tensor(float(row_weight.numel()))
     else:
         ignored = ignored.unsqueeze(dim)
-        index = torch.where(ignored, 0, target.long().unsqueeze(dim))
+        answer = torch.where(ignored, 0, target.long().unsqueeze(dim))
         scores = torch.where(ignored, 0.0, scores)
         counts = (~ignored).to(scores.dtype)
-        row_weight = counts if weight is None else weight[index] * counts
+        row_weight = counts if weight is None else weight[answer] * counts
         divisor = row_weight.sum()
         if label_smoothing != 0.0:
             row_weight = counts  # the weights act on the target, as it is spread over several classes
@@ -290,8 +298,8 @@ def _case(
         dtype=dtype,
         dim=dim,
         mask=mask,
-        index=index,
-        soft=target.to(scores.dtype) if soft else None,
+        answer=answer,
+        is_soft=soft,
         weight=weight,
         row_weight=row_weight,
         smoothing=float(label_smoothing),
@@ -317,7 +325,7 @@ def _fenchel_young(name: str, case: _Case, alpha: float | Tensor) -> Tensor:
     """
     alpha = _checked_alpha(name, alpha, case)
     y, total = case.target(), case.row_weight
-    for argument, values in (("target", case.soft), ("weight", case.weight)):
+    for argument, values in (("target", case.answer if case.is_soft else None), ("weight", case.weight)):
         if values is not None and can_look(values) and bool((values < 0.0).any()):
             raise ValueError(
                 f"'{argument}' of {name} must not be negative. Got {values.min().item():.6g}. "
@@ -398,14 +406,6 @@ def _check_options(name: str, label_smoothing: float, ignore_index: int, reducti
         raise ValueError(f"'reduction' of {name} must be one of {', '.join(REDUCTIONS)}. Got {reduction!r}.")
 
 
-def _check_device(name: str, argument: str, values: Tensor, scores: Tensor) -> None:
-    if values.device != scores.device:
-        raise ValueError(
-            f"'{argument}' of {name} must be on the scores' device, {scores.device}. Got {values.device}. "
-            f"Use {argument}.to(scores.device)."
-        )
-
-
 def _checked_weight(name: str, weight: Tensor, scores: Tensor, size: int) -> Tensor:
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         raise TypeError(
@@ -416,7 +416,7 @@ def _checked_weight(name: str, weight: Tensor, scores: Tensor, size: int) -> Ten
             f"'weight' of {name} must have the shape ({size},), one weight per class. Got {tuple(weight.shape)}. "
             "Give the axis of the classes by dim; it is the last one by default."
         )
-    _check_device(name, "weight", weight, scores)
+    check_device("weight", name, weight, scores)
     return weight
 
 

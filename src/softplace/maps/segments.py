@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from softplace.maps._arguments import can_look, kind, prepare, wide_type
+from softplace.maps._arguments import can_look, check_device, kind, prepare, wide_type
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 # Each segment costs memory, empty ones too.
@@ -107,11 +107,7 @@ def _prepare(
             f"'segments' of {name} must have the shape {tuple(scores.shape[:1])}, one for each entry along axis 0. "
             f"Got {tuple(segments.shape)}. Move the axis of the entries to the front."
         )
-    if segments.device != scores.device:
-        raise ValueError(
-            f"'segments' of {name} must be on the scores' device, {scores.device}. Got {segments.device}. "
-            "Use segments.to(scores.device)."
-        )
+    check_device("segments", name, segments, scores)
     if count is not None and (not isinstance(count, int) or isinstance(count, bool)):
         raise TypeError(f"'count' of {name} must be an integer or None. Got {kind(count)}. Use None.")
     if count is not None and count < 0:

@@ -186,11 +186,10 @@ def gumbel_softmax(
         noise = noise.clamp(min=torch.finfo(wide.dtype).tiny).log()
         return _softmax(wide - noise, dim, temperature).to(scores.dtype)
 
-    scores = masked(scores, mask)
-    key = 0
-    if _kernel.fits("gumbel_softmax", scores, dim):
-        key = int(torch.randint(2**63 - 1, (), dtype=torch.int64, generator=generator))
-    weights = _kernel.run("gumbel_softmax", plain, scores, dim, temperature, key=key)
+    def key() -> int:
+        return int(torch.randint(2**63 - 1, (), dtype=torch.int64, generator=generator))
+
+    weights = _kernel.run("gumbel_softmax", plain, masked(scores, mask), dim, temperature, key=key)
     if not hard or weights.numel() == 0:
         return weights
     fixed = weights.detach()
