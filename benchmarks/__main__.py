@@ -1,10 +1,14 @@
-"""`python -m benchmarks [fleet|maps ...] [options]`: every benchmark, or those named, each with the same options."""
+"""`python -m benchmarks [fleet|maps|memory ...] [options]`: every benchmark, or those named, with the same options."""
 
 import sys
 from importlib import import_module
 from itertools import takewhile
 
-BENCHMARKS = {"fleet": "training many small networks", "maps": "maps against torch and the package entmax"}
+BENCHMARKS = {
+    "fleet": "training many small networks",
+    "maps": "maps against torch and the package entmax",
+    "memory": "NTM and DNC against pytorch-ntm, pytorch-dnc and RobertCsordas/dnc",
+}
 
 
 def main() -> int:

@@ -89,6 +89,115 @@ def maps(
         show(found, as_json=json)
 
 
+train = typer.Typer(
+    name="train", help="Train one network of a place; the same command goes on where it stopped.", no_args_is_help=True
+)
+app.add_typer(train)
+
+
+@train.command()
+def memory(
+    model: Annotated[str, typer.Option(help="ntm, dnc or lstm.")],
+    task: Annotated[str, typer.Option(help="copy, repeat-copy, associative-recall, n-grams, priority-sort, babi, ...")],
+    map: Annotated[  # noqa: A002 - the word of the field
+        str | None, typer.Option(help="What normalises the content look-up, e.g. sparsemax. See `softplace maps`.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder. trainings/memory-MODEL-TASK when not given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates in all; more make a finished training longer.")] = None,
+    sequences: Annotated[
+        int | None, typer.Option(help="Sequences in all, instead of steps. 100,000 when neither.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Sequences in an update. The paper's when not given.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Above 0. The paper's when not given.")] = None,
+    optimizer: Annotated[str, typer.Option(help="rmsprop (in the form of Graves 2013) or adam.")] = "rmsprop",
+    clip: Annotated[float, typer.Option(help="Longest gradient, by norm; inf for any.")] = 10.0,
+    curriculum: Annotated[
+        str, typer.Option(help="uniform, or from easy to hard: linear, advance or mixed.")
+    ] = "uniform",
+    seed: Annotated[int, typer.Option(help="Of the parameters and the data.")] = 0,
+    hidden: Annotated[
+        int | None, typer.Option(help="Units of the controller. All sizes: the paper's when not given.")
+    ] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers of the controller.")] = None,
+    controller: Annotated[str | None, typer.Option(help="lstm or feedforward.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Rows of the memory.")] = None,
+    width: Annotated[int | None, typer.Option(help="Numbers in a slot.")] = None,
+    read_heads: Annotated[int | None, typer.Option(help="How many.")] = None,
+    write_heads: Annotated[int | None, typer.Option(help="How many.")] = None,
+    shift_range: Annotated[int | None, typer.Option(help="ntm: most slots that a head moves by.")] = None,
+    order: Annotated[str | None, typer.Option(help="ntm: write-read or read-write.")] = None,
+    initial_memory: Annotated[str | None, typer.Option(help="constant, learned or random.")] = None,
+    initial_weights: Annotated[str | None, typer.Option(help="ntm: one-slot, random or uniform.")] = None,
+    links: Annotated[str | None, typer.Option(help="dnc: dense, sparse or none.")] = None,
+    sparse_links: Annotated[int | None, typer.Option(help="dnc: links kept per slot, when sparse.")] = None,
+    allocation: Annotated[str | None, typer.Option(help="dnc: sorted, or a map of the unused share.")] = None,
+    masked: Annotated[bool | None, typer.Option("--masked", help="dnc: keys with masks.")] = None,
+    deallocate: Annotated[bool | None, typer.Option("--deallocate", help="dnc: freed slots are erased.")] = None,
+    sharpened: Annotated[bool | None, typer.Option("--sharpened", help="dnc: sharpened links.")] = None,
+    segments: Annotated[int | None, typer.Option(help="Recompute in so many segments, to save memory.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of the task, NAME=VALUE; may be repeated: length=[1,5].")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Folder of the task's files, for a task that has some.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what the folder has.")] = False,
+) -> None:
+    """Train a Neural Turing Machine, a DNC or an LSTM on a task, evaluate it, and write a page."""
+    from rich.console import Console
+
+    from softplace.memory.progress import Lines, Terminal
+
+    console = Console(stderr=True)
+    try:
+        from softplace.memory._arguments import task_options
+        from softplace.memory.training import summary
+        from softplace.memory.training import train as run
+
+        with Terminal(console) if console.is_terminal else nullcontext(Lines(console)) as display:
+            result = run(
+                model,
+                task,
+                map=map,
+                out=out,
+                steps=steps,
+                sequences=sequences,
+                batch=batch,
+                learning_rate=learning_rate,
+                optimizer=optimizer,
+                clip=clip,
+                curriculum=curriculum,
+                seed=seed,
+                hidden_size=hidden,
+                layers=layers,
+                controller=controller,
+                slots=slots,
+                width=width,
+                read_heads=read_heads,
+                write_heads=write_heads,
+                shift_range=shift_range,
+                order=order,
+                initial_memory=initial_memory,
+                initial_weights=initial_weights,
+                links=links,
+                sparse_links=sparse_links,
+                allocation=allocation,
+                masked=masked,
+                deallocate=deallocate,
+                sharpened=sharpened,
+                segments=segments,
+                options=task_options(option or []),
+                data=data,
+                device=device,
+                fresh=fresh,
+                display=display,
+            )
+    except KeyboardInterrupt:
+        _complain("Stopped. Nothing that was finished is lost: the same command goes on from here.")
+        raise typer.Exit(130) from None
+    with _output():
+        print(summary(result))
+
+
 @contextmanager
 def _output() -> Iterator[None]:
     """What is printed here may lose its reader (`| head -1`), which is fine, or meet a full disk, which is not."""

@@ -23,6 +23,7 @@ MAPS: dict[str, Callable[..., Tensor]] = {
     "taylor_softmax of order 6": partial(alternatives.taylor_softmax, order=6),
     "periodic": alternatives.periodic,
     "softpick": alternatives.softpick,
+    "sigmoid_normalised": alternatives.sigmoid_normalised,
     "relu_normalised": alternatives.relu_normalised,
 }
 every_map = pytest.mark.parametrize("name", MAPS)
@@ -37,6 +38,7 @@ FORMULAS: dict[str, Callable[[Tensor], Tensor]] = {
     "taylor_softmax": lambda z: 1 + z + z**2 / 2,
     "taylor_softmax of order 6": lambda z: sum((z**n / math.factorial(n) for n in range(7)), torch.zeros_like(z)),
     "periodic": lambda z: (z + math.pi / 4).sin() ** 2,
+    "sigmoid_normalised": lambda z: z.sigmoid(),
 }
 
 
@@ -165,6 +167,25 @@ def test_softpick_keeps_its_digits_near_0_and_far_above() -> None:
         expected = REFERENCE["softpick"](row)
         got = alternatives.softpick(torch.tensor(row, dtype=torch.float64)).tolist()
         assert got == pytest.approx(expected, rel=1e-13, abs=0)
+
+
+# sigmoid_normalised
+
+
+def test_sigmoid_normalised_by_hand() -> None:
+    third = math.log(2.0)  # sigmoid(log 2) = 2 / 3, sigmoid(-log 2) = 1 / 3, sigmoid(0) = 1 / 2
+    weights = alternatives.sigmoid_normalised(torch.tensor([third, -third, 0.0, -INF], dtype=torch.float64))
+    assert weights.tolist() == pytest.approx([4 / 9, 2 / 9, 3 / 9, 0.0], rel=1e-15)
+
+
+def test_sigmoid_normalised_is_softmax_far_below_0_and_uniform_far_above() -> None:
+    scores = normal(3, 6, seed=6)
+    torch.testing.assert_close(alternatives.sigmoid_normalised(scores - 100), softmax(scores), rtol=1e-12, atol=0)
+    sixth = torch.full_like(scores, 1 / 6)
+    torch.testing.assert_close(alternatives.sigmoid_normalised(scores + 100), sixth, rtol=1e-12, atol=0)
+    # Every sigmoid of the row underflows in float32, their quotients do not.
+    low = torch.tensor([-300.0, -301.0, -400.0])
+    torch.testing.assert_close(alternatives.sigmoid_normalised(low), softmax(low))
 
 
 # relu_normalised

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from softplace import maps
-from softplace.maps import _compiler, _kernel, _operators, _search
+from softplace.maps import _kernel, _operators, _search
 from softplace.maps.activations import _solu
 from softplace.maps.simplex import _log_softmax, _softmax, _softmax1
 from softplace.maps.sparse import _entmax, _entmax15, _sparsemax
 
-pytestmark = pytest.mark.skipif(_compiler.library() is None, reason="there is no C++ compiler here")
+pytestmark = pytest.mark.skipif(_kernel.library() is None, reason="there is no C++ compiler here")
 
 PLAIN = {
     "softmax": _softmax,
@@ -245,7 +245,7 @@ def test_a_compiler_that_fails_is_named(tmp_path: Path) -> None:
 
 def test_the_kernel_is_compiled_once_for_all_processes(tmp_path: Path) -> None:
     code = (
-        "import torch; from softplace import maps; from softplace.maps import _compiler; real = _compiler._compile\n"
+        "import torch; from softplace import maps; from softplace import _compiler; real = _compiler._compile\n"
         "def told(*arguments): print('compiles'); return real(*arguments)\n"
         "_compiler._compile = told\n"
     ) + PRINT

@@ -9,13 +9,14 @@ from functools import cache
 import numpy as np
 import pytest
 
+from softplace.report.records import PlaceReport, Verdict
 from softplace.study.contest import Options
 from softplace.study.contests import hidden
-from softplace.study.contests.hidden_claims import CANDIDATES, CLAIMS, SOFTMAX, Claim
+from softplace.study.contests._report import SOFTMAX, Claim, decide
+from softplace.study.contests.hidden_claims import CANDIDATES, CLAIMS
 from softplace.study.contests.hidden_references import REFERENCES
-from softplace.study.contests.hidden_report import decide, headline, report
+from softplace.study.contests.hidden_report import headline, report
 from softplace.study.plan import Tuning
-from softplace.study.report import PlaceReport, Verdict
 from softplace.study.results import Results
 from softplace.study.store import MemberRecord
 

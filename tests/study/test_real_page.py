@@ -18,9 +18,9 @@ from sklearn.datasets import load_wine
 from torch import Tensor
 
 from softplace import Study
-from softplace.study.report import Figure
+from softplace.report.records import Figure
 from softplace.study.run import StudyResult
-from tests.study.conftest import SHORTEN, Open, axe
+from tests.conftest import SHORTEN, Open, axe
 
 MARKUP = "</script><img src=x onerror=alert(1)>"
 LINK = "javascript:alert(document.domain)"

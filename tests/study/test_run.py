@@ -16,8 +16,8 @@ from torch import Tensor
 
 from softplace import Study
 from softplace.errors import InputError
+from softplace.report.page import render
 from softplace.study.contests import places
-from softplace.study.page import render
 from softplace.study.progress import Snapshot
 from softplace.study.store import MemberRecord, Store
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from softplace import maps
+from softplace.report.records import Axis, Figure, PlaceReport, Section, Verdict
 from softplace.study.contest import Arm, Contest, Curve, Measurement, Members, Metric, Options, Task, generator, looped
 from softplace.study.optimizer import SGD
-from softplace.study.report import Axis, Figure, PlaceReport, Section, Verdict
 from softplace.study.results import Results
 from softplace.study.store import JSON, Role
 

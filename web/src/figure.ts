@@ -6,9 +6,10 @@ import { type Figure, distinct } from "./data.js";
 import { drawHeatmap, heatCells, ramp } from "./heatmap.js";
 import { keyLine, rampLegend, seriesLegend } from "./legend.js";
 import { type Palette, looks } from "./palette.js";
+import { stepThrough } from "./steps.js";
 
 const GAP = 28;
-const NARROWEST = { interval: 340, bar: 340, curve: 260, heatmap: 230 } as const;
+const NARROWEST = { interval: 340, bar: 340, curve: 260, heatmap: 230, steps: 230 } as const;
 const MOST_LABELS = 24;
 
 type Draw<R> = (panel: Panel<R>) => SVGSVGElement | null;
@@ -85,14 +86,17 @@ function parts(figure: Figure, width: number, colours: Palette): HTMLElement[] {
 /** Draws a figure into its place, and again whenever the place changes its width. */
 export function mount(figure: Figure, place: HTMLElement, colours: Palette): void {
   let drawnAt = 0;
+  const steps = figure.kind === "steps" && figure.length > 0 ? stepThrough(figure) : null;
+  if (steps !== null) place.replaceChildren(steps.element);
   const redraw = (): void => {
     const width = Math.floor(place.clientWidth);
     if (width === drawnAt || width < 40) return;
     drawnAt = width;
-    place.replaceChildren(...parts(figure, width, colours));
+    if (steps === null) place.replaceChildren(...parts(figure, width, colours));
+    else steps.draw(width);
   };
   redraw();
-  place.setAttribute("role", "img");
+  place.setAttribute("role", steps === null ? "img" : "group"); // an image has no controls in it
   place.setAttribute("aria-label", `Chart: ${figure.title}. ${figure.caption}`);
   let frame = 0;
   new ResizeObserver(() => {

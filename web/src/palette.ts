@@ -28,7 +28,8 @@ function coloured(figure: Figure): string[] {
 /** A number for each series name that is coloured in any figure with the same place and the same series column. */
 export function palette(figure: Figure, figures: readonly Figure[]): Palette {
   const kin = figures.filter(
-    ({ place, series }) => series !== null && place === figure.place && series === figure.series,
+    ({ kind, place, series }) =>
+      kind !== "steps" && series !== null && place === figure.place && series === figure.series,
   );
   const emphasised = kin.flatMap(({ highlight }) => highlight); // these get the first, most distinct colours
   return new Map(distinct([...emphasised, ...kin.flatMap(coloured)]).map((name, index) => [name, index]));

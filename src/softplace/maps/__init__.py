@@ -9,6 +9,7 @@ from softplace.maps.activations import solu as solu
 from softplace.maps.activations import tanh as tanh
 from softplace.maps.alternatives import periodic as periodic
 from softplace.maps.alternatives import relu_normalised as relu_normalised
+from softplace.maps.alternatives import sigmoid_normalised as sigmoid_normalised
 from softplace.maps.alternatives import sigsoftmax as sigsoftmax
 from softplace.maps.alternatives import softpick as softpick
 from softplace.maps.alternatives import taylor_softmax as taylor_softmax

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from softplace.maps.activations import gelu, identity, relu, sigmoid, solu, tanh
-from softplace.maps.alternatives import periodic, relu_normalised, sigsoftmax, softpick, taylor_softmax
+from softplace.maps.alternatives import (
+    periodic,
+    relu_normalised,
+    sigmoid_normalised,
+    sigsoftmax,
+    softpick,
+    taylor_softmax,
+)
 from softplace.maps.doubly_stochastic import sinkhorn
 from softplace.maps.selection import hardmax, k_subset, normmax, topk_softmax, uniform
 from softplace.maps.simplex import gumbel_softmax, log_softmax, softmax, softmax1
@@ -294,6 +301,19 @@ ENTRIES = (
         lipschitz=None,
         constant="grows without limit where every f(s_j) is near 0",
         reference="Wang, Liu and Liu 2021, arXiv:2108.07153",
+    ),
+    Entry(
+        function=sigmoid_normalised,
+        formula="p_i = sigmoid(s_i) / sum_j sigmoid(s_j)",
+        image="the interior of the simplex",
+        gradient="(diag(p) - p p^T) diag(1 - sigmoid(s))",
+        simplex=True,
+        sparse=False,
+        shift_invariant=False,
+        order_preserving=True,
+        lipschitz=0.5,
+        constant="the limit where two entries have weight 1/2 each and all scores fall",
+        reference="DeepSeek-AI 2024, arXiv:2412.19437 (over selected experts)",
     ),
     Entry(
         function=relu_normalised,

@@ -6,13 +6,15 @@ devices, the plain path runs, which has every derivative.
 
 import ctypes
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from softplace.maps import _compiler
+from softplace import _compiler
 from softplace.maps._arguments import wide_type
 
 MAPS = ("softmax", "log_softmax", "softmax1", "solu", "gumbel_softmax", "sparsemax", "entmax15", "entmax")
@@ -21,6 +23,8 @@ SMALLEST = {"sparsemax": 1, "entmax15": 1, "entmax": 1}
 """Entries from which on the kernel is quicker than the plain path (`benchmarks/maps.py`); 32 for the other maps."""
 ONE_THREAD = 1 << 15
 """Entries below which a second thread costs more than it gains."""
+
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("_vector.h", "_layout.h", "_kernel.cpp"))
 
 
 class _Job(ctypes.Structure):
@@ -83,7 +87,7 @@ def fits(name: str, scores: Tensor, dim: int, extra: Tensor | None = None) -> bo
         and torch._C._get_tracing_state() is None
         and _is_plain(scores)
         and (extra is None or _is_plain(extra))
-        and _compiler.library() is not None
+        and library() is not None
     )
 
 
@@ -246,11 +250,22 @@ def _memory(tensor: Tensor) -> Tensor:
     return torch.zeros_like(tensor) + tensor if tensor._is_zerotensor() else tensor.resolve_neg().contiguous()
 
 
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernel, or `None` where it cannot be had."""
+    loaded = _compiler.library(_SOURCES, "maps")
+    if loaded is not None:
+        pointer, number = ctypes.c_void_p, ctypes.c_int
+        loaded.softplace_forward.argtypes = (number, number, pointer, pointer, pointer)
+        loaded.softplace_backward.argtypes = (number, number, pointer, pointer, pointer, pointer)
+    return loaded
+
+
 def _library() -> ctypes.CDLL:
-    library = _compiler.library()
-    if library is None:
+    loaded = library()
+    if loaded is None:
         raise RuntimeError("the kernel is gone")
-    return library
+    return loaded
 
 
 def _common(name: str, scores: Tensor) -> tuple[int, int]:

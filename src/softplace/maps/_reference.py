@@ -146,6 +146,17 @@ def _sigsoftmax(row: Row, temperature: float = 1.0) -> Row:
     )
 
 
+def _sigmoid_normalised(row: Row, temperature: float = 1.0) -> Row:
+    """log sigmoid(z) = min(z, 0) - log(1 + exp(-|z|)), the first less what it is at the maximum."""
+    top = max(row)
+    return _softmax(
+        [
+            (min(score, 0.0) - min(top, 0.0)) / temperature - math.log1p(math.exp(-abs(score / temperature)))
+            for score in row
+        ]
+    )
+
+
 def _taylor_softmax(row: Row, order: int = 2, temperature: float = 1.0) -> Row:
     return _shares(
         [math.fsum((score / temperature) ** n / math.factorial(n) for n in range(order + 1)) for score in row]
@@ -188,6 +199,7 @@ uniform = _simplex(_uniform)
 taylor_softmax = _simplex(_taylor_softmax, shift=False)
 topk_softmax = _simplex(_topk_softmax, shift=False)
 sigsoftmax = _simplex(_sigsoftmax, shift=False)
+sigmoid_normalised = _simplex(_sigmoid_normalised, shift=False)
 periodic = _simplex(_periodic, shift=False)
 gumbel_softmax = _simplex(_gumbel_softmax)
 
@@ -304,7 +316,7 @@ segment_sparsemax = _by_segment(sparsemax)
 
 _NAMES = """
 softmax log_softmax softmax1 gumbel_softmax sparsemax entmax15 entmax normmax topk_softmax k_subset hardmax uniform
-sinkhorn sigsoftmax taylor_softmax periodic softpick relu_normalised identity sigmoid tanh relu gelu solu
-segment_softmax segment_sparsemax
+sinkhorn sigsoftmax taylor_softmax periodic softpick sigmoid_normalised relu_normalised identity sigmoid tanh relu gelu
+solu segment_softmax segment_sparsemax
 """
 REFERENCE: dict[str, Callable[..., Any]] = {name: globals()[name] for name in _NAMES.split()}

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 #include <vector>
-#ifdef __AVX512F__
+#ifdef __SSE__
 #include <immintrin.h>
 #endif
 

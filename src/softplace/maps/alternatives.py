@@ -125,6 +125,34 @@ def softpick(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, tempe
     return (torch.where(finite > 0, size, 0.0) / torch.where(total == 0, 1.0, total)).to(scores.dtype)
 
 
+def sigmoid_normalised(
+    scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperature: float = 1.0
+) -> Tensor:
+    """Sigmoids over their sum, `p_i = sigmoid(z_i) / sum_j sigmoid(z_j)` with `z = s / t`.
+
+    Args, Returns and Raises: as `softmax`. Shifting all scores changes the weights: far below 0 they are those of
+    softmax, far above 0 nearly equal. Infinity leaves no part to the others, as in every map of the simplex.
+
+    Source: DeepSeek-AI 2024 (arXiv:2412.19437, section 2.1.2), there over the experts that were selected.
+
+    >>> import torch
+    >>> [round(weight, 3) for weight in sigmoid_normalised(torch.tensor([3.00, 2.0, 1.00, -1.0])).tolist()]
+    [0.336, 0.311, 0.258, 0.095]
+    """
+    scores, dim, mask = prepare("sigmoid_normalised", scores, dim, mask, temperature)
+    if scores.numel() == 0:
+        return scores.clone()
+    wide = masked(scores.to(wide_type(scores.dtype)), mask)
+    top = wide.detach().amax(dim, keepdim=True)
+    top = torch.where(top.isinf(), 0.0, top)
+    # A softmax of log sigmoid(z) = min(z, 0) - log(1 + exp(-|z|)), the first part centred before the division: so no
+    # row underflows as a whole, and the difference of two close numbers is exact. A row with +inf keeps its infinity.
+    negative = wide < 0
+    linear = torch.where(negative | (wide == math.inf), wide, 0.0) - top.clamp(max=0.0)
+    rest = torch.where(negative, wide, -wide) / temperature
+    return softmax(linear / temperature - rest.exp().log1p(), dim).to(scores.dtype)
+
+
 def relu_normalised(scores: Tensor, dim: int = -1, *, mask: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """ReLU over the length, `a_i = max(s_i / t, 0) / n`, n the number that take part along `dim`: not on the simplex.
 

@@ -301,6 +301,12 @@ class Periodic(MapModule):
     function = staticmethod(alternatives.periodic)
 
 
+class SigmoidNormalised(MapModule):
+    """`softplace.maps.sigmoid_normalised` as a module."""
+
+    function = staticmethod(alternatives.sigmoid_normalised)
+
+
 class ReluNormalised(MapModule):
     """`softplace.maps.relu_normalised` as a module."""
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from softplace.maps import Map
+from softplace.report.records import PlaceReport
 from softplace.study.data import Table
 from softplace.study.optimizer import Adam, Optimizer
-from softplace.study.report import PlaceReport
 from softplace.study.store import JSON, Role
 
 if TYPE_CHECKING:

@@ -23,15 +23,15 @@ import torch
 
 from softplace.errors import InputError, nearest
 from softplace.maps import Map
+from softplace.report.page import write_page, write_text
+from softplace.report.records import Cell, PlaceReport, Report, Verdict
 from softplace.study.contest import Contest, Options, Task
 from softplace.study.contests import build_all, places
 from softplace.study.data import load
 from softplace.study.execute import Progress, Workers, cores
 from softplace.study.fleet import Outcome, compiler_missing
-from softplace.study.page import write_page, write_text
 from softplace.study.plan import Member, Plan, Shard, shards
 from softplace.study.progress import Display, Silent, Snapshot
-from softplace.study.report import Cell, PlaceReport, Report, Verdict
 from softplace.study.results import Results
 from softplace.study.store import FILE as STORE
 from softplace.study.store import MemberRecord, Store

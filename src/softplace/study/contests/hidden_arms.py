@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from softplace import maps, probes
-from softplace.errors import InputError, nearest
+from softplace.errors import InputError
 from softplace.hidden import Activation
 from softplace.maps import Map
 from softplace.study.contest import Arm
+from softplace.study.contests._arms import choose
 
 ARMS = (
     Arm(name="identity", map="identity"),
@@ -40,38 +41,8 @@ def activation_of(arm: Arm) -> Activation:
 
 
 def chosen_arms(chosen: Sequence[str | Map] | None) -> tuple[Arm, ...]:
-    """The arms of some maps, or all: a name of an arm, or of a map (then all its arms), or a callable.
-
-    Softmax is always among them: it is what the study asks about.
-    """
-    if chosen is None:
-        return ARMS
-    arms: dict[str, Arm] = {arm.name: arm for arm in ARMS if arm.name == "softmax"}
-    by_name = {arm.name.lower(): arm for arm in ARMS}
-    known = (*maps.names(), *(arm.name for arm in ARMS if arm.options))
-    for each in chosen:
-        if not isinstance(each, str):
-            given = getattr(each, "__name__", None)
-            name = given if isinstance(given, str) else type(each).__name__
-            if name.lower() in by_name:
-                name += " (yours)"
-            if name in arms and arms[name].map is not each:
-                raise InputError(
-                    f"'maps' must have different names. Got two that are called {name!r}. Set __name__ of one of them."
-                )
-            found = [Arm(name=name, map=maps.get(each))]
-        elif each.lower() in by_name and by_name[each.lower()].options and each.lower() != "solu":
-            found = [by_name[each.lower()]]
-        elif each.lower() in maps.names() or each in maps.names():
-            name = each if each in maps.names() else each.lower()
-            found = [arm for arm in ARMS if arm.map == name] or [Arm(name=name, map=name)]
-        else:
-            raise InputError(f"Unknown map {each!r} for the place 'hidden'. {nearest(each, known)}")
-        arms |= {arm.name: arm for arm in found}
-    if len(arms) < 2:
-        raise InputError("'maps' must name a map to compare softmax with. Got none. Use e.g. relu,tanh.")
-    order = [arm.name for arm in ARMS]
-    return tuple(sorted(arms.values(), key=lambda arm: order.index(arm.name) if arm.name in order else len(order)))
+    """The arms of some maps, or all: see `choose`."""
+    return choose(ARMS, chosen, place="hidden", example="relu,tanh")
 
 
 def check_arm(arm: Arm, width: int) -> None:

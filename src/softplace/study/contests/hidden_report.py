@@ -2,31 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from softplace.report.records import Axis, Cell, Figure, PlaceReport, Section
 from softplace.study import statistics
-from softplace.study.contest import Metric, Task
-from softplace.study.contests.hidden_claims import CANDIDATES, CLAIMS, CONTROLS, HIGHLIGHT, SOFTMAX, Claim
+from softplace.study.contest import Task
+from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, judge, rates_figure
+from softplace.study.contests.hidden_claims import CANDIDATES, CLAIMS, CONTROLS, HIGHLIGHT
 from softplace.study.contests.hidden_references import REFERENCES
-from softplace.study.report import Axis, Cell, Figure, PlaceReport, Section, Verdict
-from softplace.study.results import Results, Scores
-from softplace.study.statistics import Contrast
+from softplace.study.results import Results
 
-Word = Literal["supported", "not supported", "opposite", "cannot tell"]
-
-
-def decide(outcomes: Sequence[statistics.Outcome]) -> Word:
-    """The verdict on "softmax is worse" from its contrasts: all worse, all better, undecided, or mixed."""
-    if all(outcome == "worse" for outcome in outcomes):
-        return "supported"
-    if all(outcome == "better" for outcome in outcomes):
-        return "opposite"
-    if "cannot tell" in outcomes and set(outcomes) <= {"cannot tell", "worse"}:
-        return "cannot tell"
-    return "not supported"
+_EXPRESSES = (
+    "Softmax × width can express what softmax can, since the next layer's weights undo the factor: where it is better, "
+    "what is missing is scale and ease of training, not expressive power."
+)
 
 
 def report(results: Results) -> PlaceReport:
@@ -57,196 +48,21 @@ def _rivals(results: Results, claim: Claim) -> list[str]:
     return [arm for arm in claim.against if arm in others] or (others if claim.against == CANDIDATES else [])
 
 
-def _about(claim: Claim, metric: Metric) -> dict[str, Any]:
-    """What every contrast of a claim has in common."""
-    return {"measure": metric.label, "region": claim.region, "higher_is_better": metric.higher_is_better}
-
-
-def _judge(
-    claim: Claim, metric: Metric, scores: Scores, against: Sequence[str]
-) -> tuple[Word, list[Contrast], Contrast]:
-    """The verdict on a claim from one task: the word, softmax against every other arm, and against the rivals' mean."""
-    about = _about(claim, metric)
-    family = list(statistics.contrasts(scores, [(SOFTMAX, arm) for arm in scores if arm != SOFTMAX], **about))
-    word = decide([each.outcome for each in family if each.reference in against])
-    name = against[0] if len(against) == 1 else f"the mean of {len(against)} others"
-    rivals = np.mean([scores[arm] for arm in against], axis=0)
-    return word, family, statistics.contrast(scores[SOFTMAX], rivals, arm=SOFTMAX, reference=name, **about)
-
-
 def _section(results: Results, claim: Claim) -> Section | None:
     task = headline(results, claim.metric)
-    scores = None if task is None else results.scores(task, claim.metric)
     against = _rivals(results, claim)
-    if task is None or scores is None or not against:
+    if task is None or not against:
         return None
-    metric = next(each for each in task.metrics if each.name == claim.metric)
-    word, family, overall = _judge(claim, metric, scores, against)
-    deciding = [each for each in family if each.reference in against]
-    side = "lower" if metric.higher_is_better else "higher"
-    unit = claim.unit.removesuffix("s") if claim.region * claim.scale == 1.0 else claim.unit
-    criterion = (
-        f"Measure: {metric.label}, task “{task.label}”, n = {overall.n} paired seeds that chose no learning rate. "
-        f"Supported if softmax is {side} than {'each of ' * (len(against) > 1)}{', '.join(against)} (sign-flip "
-        f"p ≤ 0.05 after Holm over {len(family)} arms, and a 95 % interval without 0); opposite if it is better than "
-        f"each; cannot tell while more seeds could still support it; else not supported. Practically the same: within "
-        f"{claim.region * claim.scale:g} {unit}".rstrip()
-        + "."
-    )
-    verdict = Verdict(
-        place="hidden",
-        claim=claim.text,
-        verdict=word,
-        sentence=_upper(f"{_one_by_one(deciding)}{_said(claim, overall, judged=len(deciding) == 1)}"),
-        criterion=criterion,
-        measure=f"{metric.label}{', as a fraction' * (claim.scale == 100.0)} (95 % interval of the paired difference)",
-        estimate=overall.estimate,
-        interval=(overall.interval.low, overall.interval.high),
-        p=overall.p,
-        n=overall.n,
-        arms=(SOFTMAX, *against),
-        references=claim.references,
-        contrasts=[_contrast_row(each) for each in family],
-    )
-    figures = [
-        _differences(claim, metric, family),
-        *_elsewhere(results, claim, task, against),
-        *_extra(results, claim, task),
-    ]
-    text = [_upper(_said(claim, each)) for each in deciding if len(deciding) > 1]
-    return Section(
-        key=claim.key,
-        title=claim.title,
-        verdict=verdict,
-        text=[*text, *_beside(claim, metric, scores)],
-        figures=figures,
-    )
-
-
-def _said(claim: Claim, contrast: Contrast, *, judged: bool = True) -> str:
-    """A contrast in the claim's words; not `judged`, without its outcome, which does not decide the claim."""
-    sentence = contrast.sentence(unit=claim.unit, scale=claim.scale, decimals=claim.decimals, verb=claim.verb)
-    if claim.verb in ("memorises", "needs", "lacks"):
-        sentence = sentence.replace(" lower than", " fewer than").replace(" higher than", " more than")
-    return sentence if judged else f"{sentence[: sentence.rindex('): ')]})."
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _one_by_one(deciding: Sequence[Contrast]) -> str:
-    """How the contrasts that decide a claim ended, where they are several."""
-    if len(deciding) == 1:
-        return ""
-    groups: dict[str, list[str]] = {}
-    for each in deciding:
-        groups.setdefault(each.outcome, []).append(each.reference)
-    joint = {"worse": "worse than", "better": "better than", "practically the same": "practically the same as"}
-    said = [f"{joint.get(outcome, 'not told apart from')} {', '.join(names)}" for outcome, names in groups.items()]
-    return f"softmax is {'; '.join(said)}. On the whole (this does not decide) "
-
-
-def _beside(claim: Claim, metric: Metric, scores: Scores) -> list[str]:
-    """What the difference is made of, in contrasts that do not decide the claim."""
-    pairs = [pair for pair in claim.beside if all(arm in scores for arm in pair)]
-    if not pairs:
-        return []
-    found = statistics.contrasts(scores, pairs, **_about(claim, metric))
-    told = [_upper(f"beside it, {_said(claim, each)}") for each in found]
-    if claim.beside == CONTROLS and "softmax × width" in scores:
-        told.append(
-            "Softmax × width can express what softmax can, since the next layer's weights undo the factor: where it is "
-            "better, what is missing is scale and ease of training, not expressive power."
-        )
-    return told
-
-
-def _elsewhere(results: Results, claim: Claim, judged: Task, against: Sequence[str]) -> list[Figure]:
-    """The same rule on every task that has the measure: whether the verdict is one of this task alone."""
-    rows: list[dict[str, Cell]] = []
-    for task in results.contest.tasks:
-        scores = (
-            None if claim.metric not in {each.name for each in task.metrics} else results.scores(task, claim.metric)
-        )
-        if scores is None:
-            continue
-        metric = next(each for each in task.metrics if each.name == claim.metric)
-        word, _, overall = _judge(claim, metric, scores, against)
-        rows.append(
-            {
-                "task": f"{task.label}{' (judged)' * (task is judged)}",
-                "difference": claim.scale * overall.estimate,
-                "low": claim.scale * overall.interval.low,
-                "high": claim.scale * overall.interval.high,
-                "verdict": word,
-                "n": overall.n,
-            }
-        )
-    if len(rows) < 2:
-        return []
-    words = "; ".join(f"{row['task']}: {row['verdict']}" for row in rows)
-    unit = f" ({claim.unit})" if claim.unit else ""
-    return [
-        Figure(
-            key=f"{claim.key}-tasks",
-            kind="interval",
-            title="The same rule on each task",
-            caption=f"Only the task marked “judged” was chosen beforehand; the others show how far it goes. {words}.",
-            x=Axis(column="difference", label=f"Softmax minus the mean of its rivals{unit}"),
-            y=Axis(column="task", label="Task", scale="category"),
-            rows=rows,
-            reference_line=0.0,
-            band=(-claim.region * claim.scale, claim.region * claim.scale),
-        )
-    ]
-
-
-def _contrast_row(contrast: Contrast) -> dict[str, object]:
-    row = asdict(contrast)
-    low, high = row.pop("interval")
-    # All differences equal (everybody memorised everything): there is no standard deviation to divide by.
-    row["effect_size"] = contrast.effect_size if math.isfinite(contrast.effect_size) else None
-    kept = ("arm", "reference", "n", "estimate", "p", "p_adjusted", "probability_of_improvement", "effect_size")
-    more = ("interquartile_mean", "outcome", "more_seeds")
-    return {**{name: row[name] for name in kept}, "low": low, "high": high, **{name: row[name] for name in more}}
-
-
-def _differences(claim: Claim, metric: Metric, family: Sequence[Contrast]) -> Figure:
-    scale, label = claim.scale, metric.label
-    rows: list[dict[str, Cell]] = [
-        {
-            "arm": each.reference,
-            "difference": -scale * each.estimate,
-            "low": -scale * each.interval.high,
-            "high": -scale * each.interval.low,
-            "softmax is": each.outcome,
-        }
-        for each in family
-    ]
-    counts = {
-        word: sum(each.outcome == word for each in family) for word in ("worse", "better", "practically the same")
-    }
-    rest = len(family) - sum(counts.values())
-    found = [
-        f"{word} than {count}" if word in ("worse", "better") else f"{word} as {count}"
-        for word, count in counts.items()
-        if count
-    ]
-    found += [f"not told apart from {rest}"] * (rest > 0)
-    unit = f" ({claim.unit})" if claim.unit else ""
-    return Figure(
-        key=f"{claim.key}-differences",
-        kind="interval",
-        title=f"{label[0].upper()}{label[1:]}: each arm minus softmax",
-        caption=f"Of {len(family)} other arms, softmax is {', '.join(found)}. Right of the dashed line an arm is "
-        f"higher than softmax; {'higher' if metric.higher_is_better else 'lower'} is better here.",
-        x=Axis(column="difference", label=f"Difference in {label}{unit}, {family[0].n} paired seeds"),
-        y=Axis(column="arm", label="Arm", scale="category"),
-        rows=rows,
-        reference_line=0.0,
-        band=(-claim.region * scale, claim.region * scale),
+    controlled = claim.beside == CONTROLS and any(arm.name == "softmax × width" for arm in results.arms)
+    return judge(
+        results,
+        claim,
+        task,
+        against,
         highlight=HIGHLIGHT,
+        tasks=results.contest.tasks,
+        figures=_extra(results, claim, task),
+        remarks=[_EXPRESSES] if controlled else [],
     )
 
 
@@ -256,7 +72,10 @@ def _extra(results: Results, claim: Claim, task: Task) -> list[Figure]:
     four = [arm for arm in HIGHLIGHT if arm in present]
     pair = [SOFTMAX, *[arm for arm in ("ReLU", *CANDIDATES) if arm in present][:1]]
     if claim.key == "accuracy":
-        return [_rates(results, task), _learning(results, task, "validation_accuracy", [a.name for a in results.arms])]
+        return [
+            rates_figure(results, task, highlight=HIGHLIGHT, scale=100.0, unit=" points"),
+            _learning(results, task, "validation_accuracy", [a.name for a in results.arms]),
+        ]
     if claim.key == "dependence":
         return [_spectra(results, task, four)]
     if claim.key == "correlation":
@@ -276,35 +95,6 @@ def _extra(results: Results, claim: Claim, task: Task) -> list[Figure]:
     return []
 
 
-def _band(values: Sequence[float]) -> dict[str, float]:
-    low, high = statistics.mean_interval(values, resamples=999)
-    return {"low": low, "high": high}
-
-
-def _rates(results: Results, task: Task) -> Figure:
-    tuning = results.tunings[task.name]
-    rows: list[dict[str, Cell]] = [
-        {"arm": arm, "rate": rate, "score": score}
-        for arm, scores in tuning.scores.items()
-        for rate, score in zip(tuning.grid, scores, strict=True)
-    ]
-    edge = tuning.on_edge()
-    inside = "Every arm has its best rate inside the grid, so none was tuned less than another."
-    outside = f"The best rate of {', '.join(edge)} is on the edge of the grid: a better one may lie outside."
-    spread = [max(scores) - min(scores) for scores in tuning.scores.values()]
-    return Figure(
-        key=f"{task.name}-rates",
-        kind="curve",
-        title=f"{task.validation.label.capitalize()} against the learning rate",
-        caption=f"{outside if edge else inside} The rate moves an arm by up to {100 * max(spread):.0f} points.",
-        x=Axis(column="rate", label="Learning rate", scale="log"),
-        y=Axis(column="score", label=f"{task.validation.label} (mean of {len(results.tune_seeds)} seeds)"),
-        rows=rows,
-        series="arm",
-        highlight=HIGHLIGHT,
-    )
-
-
 def _learning(results: Results, task: Task, column: str, arms: Sequence[str]) -> Figure:
     rows: list[dict[str, Cell]] = []
     final: dict[str, float] = {}
@@ -315,7 +105,7 @@ def _learning(results: Results, task: Task, column: str, arms: Sequence[str]) ->
         for point, step in enumerate(records[0].curve["step"]):
             values = [float(record.curve[column][point] or 0.0) for record in records]
             final[arm] = float(np.mean(values))
-            rows.append({"arm": arm, "step": step, column: final[arm], **_band(values)})
+            rows.append({"arm": arm, "step": step, column: final[arm], **band(values)})
     label = column.replace("_", " ")
     caption = "Of no arm two networks were left at the end."
     if final:
@@ -448,7 +238,6 @@ def _answer(sections: Sequence[Section]) -> str:
 
 def _method(results: Results) -> list[str]:
     first = results.contest.tasks[0]
-    grids = {task.label: results.tunings[task.name].grid for task in results.contest.tasks}
     return [
         "Every arm has the same layers, the same parameters but the gains of batch normalisation, and per seed the "
         "same split, the same initial draw and the same order of batches.",
@@ -458,9 +247,7 @@ def _method(results: Results) -> list[str]:
         "seeds tune, so n more judged seeds are 2n more of --seeds.",
         "Every seed splits the same table anew, so test rows of one seed may be validation rows of another, also of "
         "one that tuned. The intervals speak of new splits, draws and orders on this table, not of new data.",
-        "Grids of learning rates, extended for every arm while the best of any lies on an edge: "
-        + "; ".join(f"{label}: {grid[0]:.2g} to {grid[-1]:.2g}, {len(grid)} rates" for label, grid in grids.items())
-        + ".",
+        grids(results),
         "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
         "p-values, Holm over all arms of a measure (not over the claims). A network that diverged, or whose measure is "
         "not a number (a Jacobian of zeros has no off-diagonal share), counts with the worst score.",
@@ -470,18 +257,7 @@ def _method(results: Results) -> list[str]:
 
 
 def _facts(results: Results) -> dict[str, Cell]:
-    members = sum(len(records) for groups in results.members.values() for records in groups.values())
-    tuned = sum(len(each.grid) * len(each.scores) for each in results.tunings.values()) * len(results.tune_seeds)
-    diverged = sum(sum(results.diverged(task).values()) for task in results.contest.tasks)
-    edges = sorted({arm for tuning in results.tunings.values() for arm in tuning.on_edge()})
-    facts: dict[str, Cell] = {
-        "networks trained": tuned + members,
-        "of these judged": members,
-        "judged networks that diverged": diverged,
-        "judged scores that are not a number and count as the worst": _unscored(results),
-        "compute (core minutes, measuring included)": round(results.seconds / 60, 1),
-        "arms with the best learning rate on an edge": ", ".join(edges) or "none",
-    }
+    facts = counts(results)
     task = headline(results, "test_accuracy")
     scores = None if task is None else results.scores(task, "test_accuracy")
     if scores is not None and "ReLU" in scores:
@@ -498,15 +274,3 @@ def _facts(results: Results) -> dict[str, Cell]:
         size = f"{len(table.labels)} rows, {table.features.shape[1]} features, {len(table.class_names)} classes"
         facts[f"data {table.name}"] = "; ".join((size, *table.notes))
     return facts
-
-
-def _unscored(results: Results) -> int:
-    """Judged scores of networks that did not diverge, in a measure that others of their task have, that are NaN."""
-    missing = 0
-    for task in results.contest.tasks:
-        records = [record for group in results.members[task.name].values() for record in group]
-        for metric in task.metrics:
-            if any(metric.name in record.metrics for record in records):
-                fine = [record for record in records if record.status != "diverged"]
-                missing += sum(record.metrics.get(metric.name) is None for record in fine)
-    return missing

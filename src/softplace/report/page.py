@@ -24,7 +24,8 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from softplace.errors import InputError
-from softplace.study.report import Figure, PlaceReport, Reference, Report, Verdict
+from softplace.report.records import Figure, PlaceReport, Reference, Report, Verdict
+from softplace.report.steps import pack_panels, step_panels, step_tables
 
 _Rows = Sequence[Mapping[str, object]]
 _WIDE = 24  # a matrix with more columns is printed on a page of its own, in landscape
@@ -125,12 +126,15 @@ def _tally(sections: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str,
 
 def _figure(figure: Figure, place: str, names: _Names) -> dict[str, Any]:
     anchor = names.take(f"{place}-{figure.key}")
-    data = asdict(replace(figure, rows=())) | {
-        "id": anchor,
-        "place": place,
-        "columns": [_pack(name, [_plain(row.get(name)) for row in figure.rows]) for name in _columns(figure.rows)],
-    }
-    tables = _matrices(figure) or [_records(figure.rows)]
+    data = asdict(replace(figure, rows=())) | {"id": anchor, "place": place}
+    if figure.kind == "steps":
+        panels = step_panels(figure)
+        data |= {"columns": [], "panels": pack_panels(panels)}
+        tables = [_table(*table) for table in step_tables(figure, panels)]
+    else:
+        columns = {name: [_plain(row.get(name)) for row in figure.rows] for name in _columns(figure.rows)}
+        data["columns"] = [_pack(name, values) for name, values in columns.items()]
+        tables = _matrices(figure) or [_records(figure.rows)]
     wide = any(len(table["head"]) > _WIDE for table in tables)
     return {"anchor": anchor, "figure": figure, "data": data, "tables": tables, "wide": wide}
 

@@ -1,4 +1,4 @@
-"""The kernel's C++ compiled on first use, kept for later processes."""
+"""C++ compiled on first use, kept for later processes."""
 
 import ctypes
 import hashlib
@@ -14,63 +14,54 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("_vector.h", "_layout.h", "_kernel.cpp"))
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared", "-w")
-
-
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def library() -> ctypes.CDLL | None:
-    """The compiled kernel; `None`, with one warning, where it cannot be had: the plain paths serve then.
+def library(sources: tuple[Path, ...], slower: str) -> ctypes.CDLL | None:
+    """The last of the sources compiled; `None`, with one warning, where it cannot be had: the plain paths serve then.
 
-    It is kept in the folder that the environment variable `SOFTPLACE_CACHE` names, or else in the user's cache folder,
-    under a name made of its source, compiler and processor. `SOFTPLACE_KERNEL=0` does without it, silently.
+    `slower` says who then runs in plain PyTorch. The rest of the sources are what the last includes.
+
+    The library is kept in the folder that the environment variable `SOFTPLACE_CACHE` names, or else in the user's cache
+    folder, under a name made of its source, compiler and processor. `SOFTPLACE_KERNEL=0` does without it, silently.
     """
     with _ONE_AT_A_TIME:
-        return _library()
+        return _library(sources, slower)
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def _library(sources: tuple[Path, ...], slower: str) -> ctypes.CDLL | None:
     if os.environ.get("SOFTPLACE_KERNEL", "").lower() in ("0", "no", "off", "false"):
         return None
     try:
-        return _found()
+        return _found(sources)
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         warnings.warn(
-            f"softplace: its kernel could not be compiled, so maps run in plain PyTorch, slower: {said.strip()[:500]} "
-            "(Install a C++ compiler, name one in CXX, or set SOFTPLACE_KERNEL=0 to do without.)",
+            f"softplace: its kernel could not be compiled, so {slower} run in plain PyTorch, slower: "
+            f"{said.strip()[:500]} (Install a C++ compiler, name one in CXX, or set SOFTPLACE_KERNEL=0 to do without.)",
             RuntimeWarning,
             stacklevel=3,
         )
         return None
 
 
-def _found() -> ctypes.CDLL:
+def _found(sources: tuple[Path, ...]) -> ctypes.CDLL:
     command = _compiler()
     folder = _folder()
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="softplace-") as own:  # nobody else can have put a file there
-            return _load(_compile(command, Path(own) / "kernel.so"))
-    path = folder / f"kernel-{_identity(command)}.so"
+            return ctypes.CDLL(str(_compile(command, sources[-1], Path(own) / "kernel.so")))
+    path = folder / f"{sources[-1].stem.strip('_')}-{_identity(command, sources)}.so"
     if _is_whole(path):
-        return _load(path)
+        return ctypes.CDLL(str(path))
     try:
-        return _load(_compile(command, path))
+        return ctypes.CDLL(str(_compile(command, sources[-1], path)))
     except (OSError, AttributeError):
         path.unlink(missing_ok=True)
         _checksum(path).unlink(missing_ok=True)
         raise
-
-
-def _load(path: Path) -> ctypes.CDLL:
-    loaded = ctypes.CDLL(str(path))
-    pointer, number = ctypes.c_void_p, ctypes.c_int
-    loaded.softplace_forward.argtypes = (number, number, pointer, pointer, pointer)
-    loaded.softplace_backward.argtypes = (number, number, pointer, pointer, pointer, pointer)
-    return loaded
 
 
 def _is_whole(path: Path) -> bool:
@@ -123,11 +114,11 @@ def _folder() -> Path | None:
     return None
 
 
-def _identity(command: list[str]) -> str:
+def _identity(command: list[str], sources: tuple[Path, ...]) -> str:
     about = Path(command[0]).resolve().stat()
     parts = [command, about.st_size, about.st_mtime, _FLAGS, _threads(), platform.machine(), _processor()]
     digest = hashlib.sha256(repr(parts).encode())
-    for source in _SOURCES:
+    for source in sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:20]
 
@@ -141,12 +132,12 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def _compile(command: list[str], path: Path) -> Path:
+def _compile(command: list[str], source: Path, path: Path) -> Path:
     # Under another name first: a process that was stopped, or runs beside this one, leaves no half a library.
     descriptor, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
     os.close(descriptor)
     try:
-        whole = [*command, *_FLAGS, *_threads(), str(_SOURCES[-1]), "-o", partial]
+        whole = [*command, *_FLAGS, *_threads(), str(source), "-o", partial]
         subprocess.run(whole, check=True, capture_output=True, text=True, timeout=300)
         os.chmod(partial, 0o755)  # other users of a shared folder may read it
         content = Path(partial).read_bytes()

@@ -1,6 +1,7 @@
 """What a page is made of: plain records of numbers and words, in the order in which a reader meets them.
 
-A contest returns these; `page.py` writes them; the browser draws `Figure.rows` and computes nothing but layout.
+A contest or a training returns these; `page.py` writes them; the browser draws `Figure.rows` and computes nothing but
+layout.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Cell = str | float | int | bool | None
+Value = Cell | Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +32,22 @@ class Figure:
     - "curve": a line per series over x with a band: columns `x.column`, `y.column`, `low`, `high`, `series`.
     - "heatmap": a cell per (x, y) coloured by column `value`; `value_label` names it beside the colour scale.
     - "bar": a bar per category.
+    - "steps": panels over time with one cursor, to step through a machine at work. `x.column` is the step, `facet` the
+      panel, `y.column` the row of the panel (a slot, a channel), `value` the colour. Where `value` is a number, the
+      panel is drawn over time: a column per step. Where it is a sequence of numbers, the panel is a matrix at every
+      step (a memory: slots by width) and is drawn at the current step only. `series` (an arm) is chosen by the reader.
+      `highlight` names the panels whose largest cell is said at each step (the weights of a head); where such a panel
+      has the rows of a matrix, its weights stand beside the matrix too. A panel that stays within 0 and 1 is coloured
+      from 0 to 1, any other by its own range. The page carries 4,095 levels between a panel's least and largest value.
     """
 
     key: str
-    kind: Literal["interval", "curve", "heatmap", "bar"]
+    kind: Literal["interval", "curve", "heatmap", "bar", "steps"]
     title: str
     caption: str
     x: Axis
     y: Axis
-    rows: Sequence[Mapping[str, Cell]]
+    rows: Sequence[Mapping[str, Value]]
     series: str | None = None
     facet: str | None = None
     reference_line: float | None = None
@@ -107,10 +116,14 @@ class PlaceReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The whole page: the places in the order in which they ended, and how it was all measured."""
+    """The whole page: the places in the order in which they ended, and how it was all measured.
+
+    A page about a training (`about`) calls its parts so, has no verdicts, and shows the facts of each place first.
+    """
 
     title: str
     places: Sequence[PlaceReport]
     pending: Sequence[str]
     command: str
     provenance: Mapping[str, Cell]
+    about: Literal["study", "training"] = "study"

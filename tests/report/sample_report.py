@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from softplace.study.report import Axis, Figure, PlaceReport, Reference, Report, Section, Verdict
+from softplace.report.records import Axis, Figure, PlaceReport, Reference, Report, Section, Verdict
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",

@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softplace.errors import InputError
-from softplace.study.page import render, write_page
-from softplace.study.report import Axis, Figure, PlaceReport, Report, Section
-from tests.study.conftest import Open, axe, expect
-from tests.study.sample_report import ARMS, HOSTILE, odd, sample
+from softplace.report.page import render, write_page
+from softplace.report.records import Axis, Figure, PlaceReport, Report, Section
+from tests.conftest import Open, axe, expect
+from tests.report.sample_report import ARMS, HOSTILE, odd, sample
 
 SCHEMES = ("light", "dark")
 
@@ -251,7 +251,7 @@ def test_the_built_files_can_stand_inside_a_page() -> None:
 
 
 def test_writing_a_page_needs_no_torch() -> None:
-    code = "import sys, softplace.study.page; sys.exit('torch' in sys.modules)"
+    code = "import sys, softplace.report.page; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
