@@ -74,8 +74,8 @@ def close(found: object, expected: object, tolerance: float = 1e-10) -> None:
 
 @variants
 def test_values_and_gradients_are_those_of_the_reference(options: dict[str, Any]) -> None:
-    net, inputs = drawn(**options), random_inputs()
-    for state in (net.initial_state(3), random_state(net)):
+    net, inputs = drawn(**options), random_inputs(6, 2)
+    for state in (net.initial_state(2), random_state(net, 2)):
         leaves = [*net.parameters(), *(each.requires_grad_() for each in state if each.is_leaf)]
         found = net(inputs, state)
         expected = reference_ntm(inputs, state, dict(net.named_parameters()), net.config)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from softplace import Study, maps
 from softplace.errors import InputError
+from softplace.memory.hard import straight_through_hardmax
 from softplace.study.contest import Arm, Options
 from softplace.study.contests.memory import (
     Learn,
@@ -24,7 +25,7 @@ from softplace.study.contests.memory import (
     parameter_count,
     steps_to,
 )
-from softplace.study.contests.memory_arms import ARMS, LOCATION, LSTM, NOWHERE, chosen_arms, straight_through_hardmax
+from softplace.study.contests.memory_arms import ARMS, LOCATION, LSTM, NOWHERE, chosen_arms
 from softplace.study.fleet import Fleet
 from softplace.study.optimizer import SGD, Adam, clipped
 

@@ -208,15 +208,22 @@ def _extended(grid: tuple[float, ...], first: tuple[float, ...], best: set[float
     return grid
 
 
+_CODE = (".py", ".cpp", ".h")
+
+
 def code_version(modules: Sequence[str]) -> str:
-    """The SHA-256 of the source of modules; of a package, of all its Python files."""
+    """The SHA-256 of the source of modules; of a package, of all its files of Python and C++."""
     digest = hashlib.sha256()
     for name in modules:
         file = importlib.import_module(name).__file__
         if file is None:
             continue
         path = Path(file)
-        files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+        files = (
+            sorted(each for each in path.parent.rglob("*") if each.suffix in _CODE)
+            if path.name == "__init__.py"
+            else [path]
+        )
         for each in files:
             digest.update(f"{name}/{each.name}\n".encode())
             digest.update(each.read_bytes().replace(b"\r\n", b"\n"))

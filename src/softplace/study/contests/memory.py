@@ -47,8 +47,6 @@ _VALIDATION, _TEST, _TRACED = 16, 64, 16  # sequences
 DRAWN = ("weights", "gates", "erase", "memory", "outputs")  # what a figure of the heads reads of a trace
 _SIZES = {"copy": "length", "associative-recall": "items"}
 """The tasks, and what makes a sequence of each long."""
-_MEMORY = ("addressing", "controller", "ntm", "lstm", "_operators", "tasks.task", "tasks.algorithmic", "tasks.metrics")
-"""The modules of `softplace.memory` that decide what a member's numbers are."""
 
 
 class Sequences:
@@ -421,7 +419,7 @@ COPY: dict[str, dict[str, Any]] = {
 RECALL: dict[str, dict[str, Any]] = {
     "quick": {
         "training": (2, 4), "beyond": 6, "tested": (2, 3, 4, 5, 6, 8), "bits": 6, "vectors": 1,
-        "hidden_size": 32, "slots": 16, "width": 10, "steps": 2000, "evaluate_every": 50,
+        "hidden_size": 32, "slots": 16, "width": 10, "steps": 1200, "evaluate_every": 40,
     },
     "full": {
         "training": (2, 6), "beyond": 10, "tested": (2, 4, 6, 8, 10, 12, 15), "bits": 6, "vectors": 3,
@@ -456,7 +454,7 @@ def contest(options: Options) -> Contest:
         report=memory_report.report,
         code=(
             "softplace.maps",
-            *(f"softplace.memory.{name}" for name in _MEMORY),
+            "softplace.memory",
             "softplace.study.contests.memory",
             "softplace.study.contests.memory_arms",
         ),
