@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, stack_module_state
 
 from softplace.memory import _fused
@@ -80,6 +80,7 @@ CASES: dict[str, tuple[type[Net], Options, Options]] = {
     "DNC 600 slots": (DNC, {"slots": 600}, {"steps": 5}),
 }
 machines = pytest.mark.parametrize("machine", [NTM, DNC])
+every_map = pytest.mark.parametrize("map", MAPS, ids=[*_fused._MAPS, "straight-through"])
 
 
 @pytest.fixture(autouse=True)
@@ -349,7 +350,7 @@ def test_frozen_parameters_and_a_gradient_of_the_inputs_alone(machine: type[Net]
 
 
 @machines
-@pytest.mark.parametrize("map", MAPS, ids=str)
+@every_map
 def test_nan_stays_in_its_sequence(machine: type[Net], map: Any) -> None:  # noqa: A002
     net, inputs = build(machine, map=map), torch.randn(9, 3, 5)
     expected, after = net(inputs)
@@ -368,7 +369,7 @@ def test_nan_stays_in_its_sequence(machine: type[Net], map: Any) -> None:  # noq
 
 
 @machines
-@pytest.mark.parametrize("map", MAPS, ids=str)
+@every_map
 def test_nan_in_a_key_is_seen_in_what_is_read(machine: type[Net], map: Any) -> None:  # noqa: A002
     net, inputs = build(machine, map=map), torch.randn(1, 2, 5)
     net.interface_bias.data[0] = torch.nan  # of the first read head's key
@@ -376,6 +377,36 @@ def test_nan_in_a_key_is_seen_in_what_is_read(machine: type[Net], map: Any) -> N
     _, expected = plain(net, torch.float32)(inputs)
     assert torch.equal(state.reads.isnan(), expected.reads.isnan())
     assert state.memory.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("machine", "options"),
+    [
+        (NTM, {}),
+        (NTM, {"slots": 5, "shift_range": 7, "order": "read-write"}),
+        (NTM, {"slots": 16, "shift_range": 0, "layers": 2}),
+        (NTM, {"controller": "feedforward", "width": 1}),
+        (DNC, {}),
+        (DNC, everything | {"read_heads": 6}),
+        (DNC, {"links": "none", "map": "sparsemax", "layers": 2}),
+    ],
+)
+def test_nothing_is_left_of_an_earlier_net(machine: type[Net], options: Options) -> None:
+    """The room for a thread's work is used again as it is."""
+    net, inputs = build(machine, **options), torch.randn(9, 3, 5)
+    upstream = drawn_upstream(net, inputs)
+    found = []
+    for value in (torch.nan, torch.inf, 0.0, 1e30):
+        earlier = DNC(5, 4, hidden_size=200, slots=64, width=16)
+        for parameter in earlier.parameters():
+            parameter.data.fill_(value)
+        earlier(torch.full((4, 8, 5), value))[0].sum().backward()
+        values, gradients = differentiated(net, inputs, None, None, upstream)
+        found.append({**{f"last {name}": each for name, each in values.items()}, **gradients})
+    for more in found:
+        for name, value in more.items():
+            assert value.isfinite().all(), name
+            assert torch.equal(value, found[0][name]), name
 
 
 def columns(net: Net, name: str) -> slice:
@@ -400,7 +431,9 @@ EXTREMES: list[tuple[type[Net], dict[str, float]]] = [
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["empty memory", "learned memory"])
-@pytest.mark.parametrize(("machine", "biases"), EXTREMES, ids=lambda value: "-".join(value) if value is dict else None)
+@pytest.mark.parametrize(
+    ("machine", "biases"), EXTREMES, ids=[f"{machine.__name__} {', '.join(biases)}" for machine, biases in EXTREMES]
+)
 def test_extremes_keep_gradients_finite(machine: type[Net], biases: dict[str, float], own: bool) -> None:
     options = {"masked": True, "sharpened": True} if machine is DNC else {"initial_weights": "one-slot"}
     net = build(machine, **options | {"initial_memory": "learned" if own else "constant"})
@@ -733,11 +766,9 @@ def test_without_a_compiler_the_plain_path_serves(tmp_path: Any) -> None:
         timeout=120,
     )
     assert (run.returncode, run.stdout) == (0, "None\n"), run.stderr
-    nets: list[nn.Module] = [cls(3, 2, slots=8, initial_memory="random") for cls in (NTM, DNC)]  # type: ignore[operator]
     torch.manual_seed(0)
-    nets = [cls(3, 2, slots=8, initial_memory="random") for cls in (NTM, DNC)]  # type: ignore[operator]
-    for net, found in zip(nets, torch.load(tmp_path / "found.pt"), strict=True):
-        expected = net(torch.linspace(-1, 1, 30).reshape(5, 2, 3))[0]
+    for machine, found in zip((NTM, DNC), torch.load(tmp_path / "found.pt"), strict=True):
+        expected = machine(3, 2, slots=8, initial_memory="random")(torch.linspace(-1, 1, 30).reshape(5, 2, 3))[0]
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 

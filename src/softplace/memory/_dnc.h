@@ -173,51 +173,67 @@ struct Dnc {
     }
   }
   template <int HEADS> void rows(float* links, const float* w, const float* p, const float* reading, float* forward, float* backward, bool update) const {
-    for (Index i = 0; i < N; i++) {
-      float* row = links + i * np;
-      V ahead[HEADS] = {};
-      for (Index j = 0; j < np; j += WIDTH) {
-        V v = load(row + j);
-        if (update) v = v * (1.0f - w[i] - load(w + j)) + w[i] * load(p + j);
-        if (update) {
-          if (i >= j && i < j + WIDTH) v[i - j] = 0.0f;
-          store(row + j, v);
-        }
-        for (int r = 0; r < HEADS; r++) {
-          ahead[r] += v * load(reading + r * np + j);
-          store(backward + r * np + j, load(backward + r * np + j) + v * reading[r * np + i]);
-        }
+    Index i = 0;
+    for (; i + 4 <= N; i += 4) some_rows<HEADS, 4>(i, links, w, p, reading, forward, backward, update);
+    for (; i < N; i++) some_rows<HEADS, 1>(i, links, w, p, reading, forward, backward, update);
+  }
+  template <int HEADS, int ROWS> void some_rows(Index i, float* links, const float* w, const float* p, const float* reading, float* forward, float* backward, bool update) const {
+    float* row = links + i * np;
+    V ahead[ROWS][HEADS] = {};
+    if (update) for (int q = 0; q < ROWS; q++)
+      for (Index j = 0; j < np; j += WIDTH)
+        store(row + q * np + j, load(row + q * np + j) * (1.0f - w[i + q] - load(w + j)) + w[i + q] * load(p + j));
+    for (int q = 0; q < ROWS; q++) row[q * np + i + q] = 0.0f;
+    for (Index j = 0; j < np; j += WIDTH) {
+      V behind[HEADS], share[HEADS];
+      for (int r = 0; r < HEADS; r++) behind[r] = load(backward + r * np + j), share[r] = load(reading + r * np + j);
+      for (int q = 0; q < ROWS; q++) {
+        V v = load(row + q * np + j);
+        for (int r = 0; r < HEADS; r++) ahead[q][r] += v * share[r], behind[r] += v * reading[r * np + i + q];
       }
-      for (int r = 0; r < HEADS; r++) forward[r * np + i] = total(ahead[r]);
+      for (int r = 0; r < HEADS; r++) store(backward + r * np + j, behind[r]);
     }
+    for (int q = 0; q < ROWS; q++)
+      for (int r = 0; r < HEADS; r++) forward[r * np + i + q] = total(ahead[q][r]);
   }
   // dlinks: of the links after, becomes that of the links before.
   template <int HEADS> void unrows(const float* prev, const float* own, const float* links_before, const float* links, const float* reading, const float* dforward, const float* dbackward, float* dlinks, float* dreads, float* dw, float* dp, bool last) const {
     const float *w = own + write_weights, *p = prev + precedence;
-    for (Index i = 0; i < N; i++) {
-      const float *row = links + i * np, *before = links_before + i * np;
-      float* d = dlinks + i * np;
-      V back[HEADS] = {}, change{};
-      for (Index j = 0; j < np; j += WIDTH) {
-        V g = load(d + j), v = load(row + j);
-        for (int r = 0; r < HEADS; r++) {
-          V db = load(dbackward + r * np + j);
-          g += dforward[r * np + i] * load(reading + r * np + j) + db * reading[r * np + i];
-          back[r] += v * db;
-          store(dreads + r * np + j, load(dreads + r * np + j) + v * dforward[r * np + i]);
+    Index i = 0;
+    for (; i + 2 <= N; i += 2) some_unrows<HEADS, 2>(i, links_before, links, w, p, reading, dforward, dbackward, dlinks, dreads, dw, dp, last);
+    for (; i < N; i++) some_unrows<HEADS, 1>(i, links_before, links, w, p, reading, dforward, dbackward, dlinks, dreads, dw, dp, last);
+  }
+  template <int HEADS, int ROWS> void some_unrows(Index i, const float* links_before, const float* links, const float* w, const float* p, const float* reading, const float* dforward, const float* dbackward, float* dlinks, float* dreads, float* dw, float* dp, bool last) const {
+    const float *row = links + i * np, *before = links_before + i * np;
+    float* d = dlinks + i * np;
+    V back[ROWS][HEADS] = {}, change[ROWS] = {};
+    for (Index j = 0; j < np; j += WIDTH) {
+      V g[ROWS], v[ROWS];
+      for (int q = 0; q < ROWS; q++) g[q] = load(d + q * np + j), v[q] = load(row + q * np + j);
+      for (int r = 0; r < HEADS; r++) {
+        V db = load(dbackward + r * np + j), share = load(reading + r * np + j), dshare = load(dreads + r * np + j);
+        for (int q = 0; q < ROWS; q++) {
+          g[q] += dforward[r * np + i + q] * share + db * reading[r * np + i + q];
+          back[q][r] += v[q] * db, dshare += v[q] * dforward[r * np + i + q];
         }
-        if (last) {
-          if (i >= j && i < j + WIDTH) g[i - j] = 0.0f;
-          V old = load(before + j);
-          change += g * (load(p + j) - old);
-          store(dw + j, load(dw + j) - g * old);
-          store(dp + j, load(dp + j) + g * w[i]);
-          g *= 1.0f - w[i] - load(w + j);
-        }
-        store(d + j, g);
+        store(dreads + r * np + j, dshare);
       }
-      for (int r = 0; r < HEADS; r++) dreads[r * np + i] += total(back[r]);
-      if (last) dw[i] += total(change);
+      if (last) {
+        V dwj = load(dw + j), dpj = load(dp + j), pj = load(p + j), rest = 1.0f - load(w + j);
+        for (int q = 0; q < ROWS; q++) {
+          if (i + q >= j && i + q < j + WIDTH) g[q][i + q - j] = 0.0f;
+          V old = load(before + q * np + j);
+          change[q] += g[q] * (pj - old);
+          dwj -= g[q] * old, dpj += g[q] * w[i + q];
+          g[q] *= rest - w[i + q];
+        }
+        store(dw + j, dwj), store(dp + j, dpj);
+      }
+      for (int q = 0; q < ROWS; q++) store(d + q * np + j, g[q]);
+    }
+    for (int q = 0; q < ROWS; q++) {
+      for (int r = 0; r < HEADS; r++) dreads[r * np + i + q] += total(back[q][r]);
+      if (last) dw[i + q] += total(change[q]);
     }
   }
   void unstep(const float* prev, const float* own, const float* links_before, const float* links, const float* face, const float* dreads, float* dface, float* c, float* spare) const {
