@@ -504,9 +504,9 @@ def test_initial_parameters() -> None:
         ({"width": 2.5}, "'width'"),
         ({"read_heads": True}, "'read_heads'"),
         ({"segments": 0}, "'segments'"),
-        ({"controller": "gru"}, "Unknown controller 'gru'.*Known: lstm, feedforward"),
+        ({"controller": "gru"}, "Unknown 'controller' 'gru'.*Known: lstm, feedforward"),
         ({"links": "dens"}, "Did you mean 'dense'"),
-        ({"initial_memory": "zeros"}, "Unknown initial_memory"),
+        ({"initial_memory": "zeros"}, "Unknown 'initial_memory'"),
         ({"map": "sofmax"}, "Did you mean 'softmax'"),
         ({"allocation": "sort"}, "Unknown map 'sort'"),
         ({"links": "none", "sharpened": True}, "'sharpened' must be False"),
@@ -519,7 +519,7 @@ def test_bad_options(options: dict[str, Any], text: str) -> None:
 
 def test_bad_calls() -> None:
     net = build()
-    with pytest.raises(InputError, match=r"'inputs' must be \(T, B, I\) with I = 3. Got \(4, 2, 5\)"):
+    with pytest.raises(InputError, match=r"'inputs' must be a tensor \(T, B, I\) with I = 3. Got \(4, 2, 5\)"):
         net(torch.zeros(4, 2, 5))
     with pytest.raises(InputError, match="batch axis of size 1"):
         net(torch.zeros(4, 3))
@@ -527,9 +527,12 @@ def test_bad_calls() -> None:
     for lengths in (torch.tensor([1, 5]), torch.tensor([-1, 2]), torch.tensor([1]), torch.tensor([1.0, 2.0]), [1, 2]):
         with pytest.raises(InputError, match="'lengths' must be whole numbers from 0 to 4 of shape"):
             net(inputs, lengths=lengths)
-    with pytest.raises(InputError, match=r"'memory' of the state must have shape \(2, 5, 3\). Got \(3, 5, 3\)"):
+    with pytest.raises(
+        InputError,
+        match=r"'memory' of the state must be torch.float64 of shape \(2, 5, 3\) on cpu. Got .* \(3, 5, 3\)",
+    ):
         net(inputs, net.initial_state(3))
     with pytest.raises(InputError, match=r"'links' of the state must be Tensor. Got SparseLinks"):
         net(inputs, build(links="sparse").initial_state(2))
-    with pytest.raises(InputError, match=r"'state' must be a DNCState. Got tuple"):
+    with pytest.raises(InputError, match=r"'state' must be of class DNCState. Got tuple"):
         net(inputs, tuple(net.initial_state(2)))

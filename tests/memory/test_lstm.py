@@ -165,7 +165,7 @@ def test_bad_inputs() -> None:
         InputError, match=r"'lengths' must be whole numbers from 0 to 4 of shape \(2,\)\. Got \[5, 1\]\."
     ):
         net(inputs, lengths=torch.tensor([5, 1]))
-    with pytest.raises(InputError, match=r"'state' must be an LSTMState\. Got tuple\."):
+    with pytest.raises(InputError, match=r"'state' must be of class LSTMState\. Got tuple\."):
         net(inputs, (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5)))
     with pytest.raises(
         InputError, match=r"'cell' of the state must be .* shape \(1, 2, 5\) .* Got .* shape \(1, 1, 5\)"

@@ -511,7 +511,7 @@ BAD_CALLS: list[tuple[Callable[[NTM, NTMState], object], str]] = [
     (lambda net, _: net(torch.zeros(4, 2, 3), lengths=torch.ones(2)), r"'lengths' .* Got torch\.float32"),
     (lambda net, _: net(torch.zeros(4, 2, 3), lengths=torch.ones(2) > 0), r"'lengths' .* Got torch\.bool"),
     (lambda net, _: net(torch.zeros(4, 2, 3), lengths=[4, 4]), r"'lengths' .* Got \[4, 4\]\. Use torch\.tensor"),
-    (lambda net, state: net(torch.zeros(4, 2, 3), tuple(state)), r"'state' must be an NTMState\. Got tuple\."),
+    (lambda net, state: net(torch.zeros(4, 2, 3), tuple(state)), r"'state' must be of class NTMState\. Got tuple\."),
     (
         lambda net, state: net(torch.zeros(4, 2, 3), changed(state, memory=torch.zeros(2, 9, 20))),
         r"'memory' of the state must be .* shape \(2, 128, 20\) .* Got .* shape \(2, 9, 20\)",

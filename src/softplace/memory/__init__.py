@@ -2,9 +2,9 @@
 
 from softplace.memory.checkpoint import load as load
 from softplace.memory.dnc import DNC as DNC
-from softplace.memory.dnc import DNCConfig as DNCConfig
 from softplace.memory.dnc import DNCState as DNCState
 from softplace.memory.dnc import DNCTrace as DNCTrace
+from softplace.memory.dnc_interface import DNCConfig as DNCConfig
 from softplace.memory.lstm import LSTMBaseline as LSTMBaseline
 from softplace.memory.models import build as build
 from softplace.memory.ntm import NTM as NTM

@@ -25,7 +25,8 @@ from softplace.maps import Map
 from softplace.memory.hard import straight_through_hardmax
 
 if TYPE_CHECKING:
-    from softplace.memory.dnc import DNCConfig, DNCState
+    from softplace.memory.dnc import DNCState
+    from softplace.memory.dnc_interface import DNCConfig
     from softplace.memory.ntm import NTMConfig, NTMState
 
 _HERE = Path(__file__).parent

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from softplace import maps
-from softplace.memory.dnc import DNCConfig, DNCState
+from softplace.memory.dnc import DNCState
+from softplace.memory.dnc_interface import DNCConfig
 
 Vectors = list[Tensor]
 

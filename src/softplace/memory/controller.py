@@ -7,10 +7,13 @@ The inputs' part of the gates is one matrix product for the whole sequence, outs
 is the product with what the step before left.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
 
 from softplace.errors import InputError, nearest
 from softplace.maps._arguments import can_look
@@ -180,20 +183,64 @@ def checked_lengths(lengths: Tensor | None, inputs: Tensor) -> Tensor | None:
 
 def check_state(state: object, start: tuple[Tensor, ...]) -> None:
     """Raise `InputError` unless a state has the fields, shapes, dtype and device of `start`, a state that fits."""
-    kind = type(start)
-    if not isinstance(state, kind):
+    check_kind(state, start)
+    for name, wanted in start._asdict().items():  # type: ignore[attr-defined]
+        check_like(name, getattr(state, name), wanted)
+
+
+def check_kind(state: object, start: object) -> None:
+    """Raise `InputError` unless a state is of the class of `start`."""
+    if not isinstance(state, type(start)):
         raise InputError(
-            f"'state' must be an {kind.__name__}. Got {type(state).__name__}. Use net.initial_state(batch)."
+            f"'state' must be of class {type(start).__name__}. Got {type(state).__name__}. "
+            "Use net.initial_state(batch)."
         )
-    for name in kind._fields:  # type: ignore[attr-defined]
-        wanted, got = getattr(start, name), getattr(state, name)
-        if not isinstance(got, Tensor):
-            raise InputError(
-                f"{name!r} of the state must be a tensor. Got {type(got).__name__}. Use net.initial_state(batch)."
-            )
-        if (got.shape, got.dtype, got.device) != (wanted.shape, wanted.dtype, wanted.device):
-            raise InputError(
-                f"{name!r} of the state must be {wanted.dtype} of shape {tuple(wanted.shape)} on {wanted.device}. "
-                f"Got {got.dtype} of shape {tuple(got.shape)} on {got.device}. "
-                "Use the state of a net of the same sizes and batch, or net.initial_state(batch)."
-            )
+
+
+def check_like(name: str, got: object, wanted: Tensor) -> None:
+    """Raise `InputError` unless a field of a state has the shape, dtype and device of the wanted."""
+    if not isinstance(got, Tensor):
+        raise InputError(
+            f"{name!r} of the state must be a tensor. Got {type(got).__name__}. Use net.initial_state(batch)."
+        )
+    if (got.shape, got.dtype, got.device) != (wanted.shape, wanted.dtype, wanted.device):
+        raise InputError(
+            f"{name!r} of the state must be {wanted.dtype} of shape {tuple(wanted.shape)} on {wanted.device}. "
+            f"Got {got.dtype} of shape {tuple(got.shape)} on {got.device}. "
+            "Use the state of a net of the same sizes and batch, or net.initial_state(batch)."
+        )
+
+
+State = TypeVar("State")
+
+
+def in_segments(
+    part: Callable[[Tensor, State, Tensor | None], tuple[Tensor, Tensor, State]],
+    inputs: Tensor,
+    state: State,
+    lengths: Tensor | None,
+    segments: int,
+) -> tuple[Tensor, Tensor, State]:
+    """A sequence in so many parts, of which the backward pass keeps the states and computes the inside again.
+
+    Args:
+        part: From inputs (T, B, I), a state and lengths to hidden units, reads and the state after.
+        inputs: (T, B, I).
+        lengths: (B,), or None.
+    """
+    if segments == 1 or len(inputs) < 2:
+        return part(inputs, state, lengths)
+    size = -(-len(inputs) // segments)
+    hiddens, readings = [], []
+    for index, piece in enumerate(torch.split(inputs, size)):
+        rest = None if lengths is None else lengths - index * size
+        hidden, reads, state = checkpoint(part, piece, state, rest, use_reentrant=False)
+        hiddens.append(hidden)
+        readings.append(reads)
+    return torch.cat(hiddens), torch.cat(readings), state
+
+
+def answer(hidden: Tensor, reads: Tensor, lengths: Tensor | None, parameters: Mapping[str, Tensor]) -> Tensor:
+    """The outputs of the whole sequence: linear in hidden units and reads, zero in padding."""
+    outputs = linear(torch.cat([hidden, reads], -1), parameters["output_weight"], parameters["output_bias"])
+    return outputs if lengths is None else torch.where(alive(lengths, len(outputs)), outputs, 0.0)

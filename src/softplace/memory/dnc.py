@@ -7,20 +7,34 @@ Source: Graves et al. 2016 (Nature 538:471), Methods; the letters in the comment
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, softplus
-from torch.utils.checkpoint import checkpoint
+from torch.nn.functional import linear
 
 from softplace import maps
-from softplace.errors import InputError, nearest
-from softplace.maps._arguments import can_look
+from softplace.errors import InputError
 from softplace.memory import _fused
 from softplace.memory.addressing import content, read, write
 from softplace.memory.allocation import allocate_heads, retention, usage
+from softplace.memory.controller import (
+    CONTROLLERS,
+    add_controller,
+    advance,
+    alive,
+    answer,
+    check_choice,
+    check_kind,
+    check_like,
+    check_sizes,
+    checked_lengths,
+    drawn,
+    in_segments,
+    recurrent_weights,
+    time_first,
+)
+from softplace.memory.dnc_interface import SORTED, DNCConfig, Interface, squashed
 from softplace.memory.links import (
     Directions,
     SparseLinks,
@@ -33,65 +47,8 @@ from softplace.memory.links import (
     sparse_link,
 )
 
-CONTROLLERS = ("lstm", "feedforward")
 LINKS = ("dense", "sparse", "none")
 MEMORIES = ("constant", "learned", "random")
-SORTED = "sorted"
-LEAST_MASK = 0.1
-"""What a mask lets through of every column of the memory at least."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DNCConfig:
-    """What a DNC computes, but for its parameters. `DNC` documents the fields."""
-
-    slots: int = 128
-    width: int = 20
-    read_heads: int = 1
-    write_heads: int = 1
-    hidden_size: int = 100
-    layers: int = 1
-    controller: str = "lstm"
-    map: str | maps.Map = "softmax"
-    links: str = "dense"
-    sparse_links: int = 8
-    allocation: str | maps.Map = SORTED
-    masked: bool = False
-    deallocate: bool = False
-    sharpened: bool = False
-    detach_usage: bool = False
-
-    @property
-    def modes(self) -> int:
-        """Read modes of a head: backward for each write head, content, forward for each write head."""
-        return 1 if self.links == "none" else 1 + 2 * self.write_heads
-
-    def columns(self) -> dict[str, tuple[int, int]]:
-        """The parts of the interface in their order: heads, and columns of a head."""
-        reads, writes, width = self.read_heads, self.write_heads, self.width
-        parts = {
-            "read_keys": (reads, width),
-            "read_strengths": (reads, 1),
-            "write_keys": (writes, width),
-            "write_strengths": (writes, 1),
-            "erase": (writes, width),
-            "write_vectors": (writes, width),
-            "free_gates": (reads, 1),
-            "allocation_gates": (writes, 1),
-            "write_gates": (writes, 1),
-        }
-        if self.links != "none":
-            parts["read_modes"] = (reads, self.modes)
-        if self.masked:
-            parts |= {"read_masks": (reads, width), "write_masks": (writes, width)}
-        if self.sharpened:
-            parts |= {"forward_sharpness": (reads, writes), "backward_sharpness": (reads, writes)}
-        return parts
-
-    @property
-    def interface_size(self) -> int:
-        """P."""
-        return sum(heads * size for heads, size in self.columns().values())
 
 
 class DNCState(NamedTuple):
@@ -119,25 +76,6 @@ class DNCState(NamedTuple):
     def detach(self) -> "DNCState":
         """The same numbers without their past: for backpropagation through time that is cut here."""
         return _each(lambda _, value: value.detach(), self)
-
-
-class Interface(NamedTuple):
-    """What the controller says to the memory in one step, after the squashing functions."""
-
-    read_keys: Tensor  # (B, R, M)
-    read_strengths: Tensor  # (B, R)
-    write_keys: Tensor  # (B, W, M)
-    write_strengths: Tensor  # (B, W)
-    erase: Tensor  # (B, W, M)
-    write_vectors: Tensor  # (B, W, M)
-    free_gates: Tensor  # (B, R)
-    allocation_gates: Tensor  # (B, W)
-    write_gates: Tensor  # (B, W)
-    read_modes: Tensor  # (B, R, 1 + 2W), or (B, R, 1) of ones with links "none"
-    read_masks: Tensor | None = None  # (B, R, M)
-    write_masks: Tensor | None = None  # (B, W, M)
-    forward_sharpness: Tensor | None = None  # (B, R, W)
-    backward_sharpness: Tensor | None = None  # (B, R, W)
 
 
 class DNCTrace(NamedTuple):
@@ -269,11 +207,10 @@ class DNC(nn.Module):
         super().__init__()
         sizes = {"input_size": input_size, "output_size": output_size, "hidden_size": hidden_size, "slots": slots}
         sizes |= {"width": width, "read_heads": read_heads, "write_heads": write_heads, "layers": layers}
-        for name, size in (sizes | {"sparse_links": sparse_links, "segments": segments}).items():
-            _check_size(name, size)
-        _check_name("controller", controller, CONTROLLERS)
-        _check_name("links", links, LINKS)
-        _check_name("initial_memory", initial_memory, MEMORIES)
+        check_sizes("DNC", **sizes, sparse_links=sparse_links, segments=segments)
+        check_choice("DNC", "controller", controller, CONTROLLERS)
+        check_choice("DNC", "links", links, LINKS)
+        check_choice("DNC", "initial_memory", initial_memory, MEMORIES)
         if sharpened and links == "none":
             raise InputError("'sharpened' must be False with links 'none'. Got True. Use links='dense' or 'sparse'.")
         self.input_size, self.output_size = input_size, output_size
@@ -296,37 +233,20 @@ class DNC(nn.Module):
             detach_usage=detach_usage,
         )
 
-        def drawn(rows: int, columns: int, fan_in: int) -> nn.Parameter:
-            values = torch.empty(rows, columns, device=device, dtype=dtype)
-            return nn.Parameter(values.uniform_(-(fan_in**-0.5), fan_in**-0.5))
-
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, device=device, dtype=dtype)
 
-        recurrent = controller == "lstm"
-        rows = (4 if recurrent else 1) * hidden_size
-        seen = [
-            read_heads * width + (hidden_size if recurrent else 0) + (hidden_size if layer > 0 else 0)
-            for layer in range(layers)
-        ]
-        fan_ins = [input_size + each for each in seen]
-        self.input_weight = nn.Parameter(torch.cat([drawn(rows, input_size, fan_in).detach() for fan_in in fan_ins]))
-        bias = zeros(layers, rows)
-        if recurrent:
-            bias[:, hidden_size : 2 * hidden_size] = 1.0
-        self.input_bias = nn.Parameter(bias.flatten())
-        for layer, (columns, fan_in) in enumerate(zip(seen, fan_ins, strict=True)):
-            self.register_parameter(f"recurrent_weight_{layer}", drawn(rows, columns, fan_in))
-        everything = layers * hidden_size
-        self.interface_weight = drawn(self.config.interface_size, everything, everything)
+        reads, units = read_heads * width, layers * hidden_size
+        add_controller(self, controller, input_size, hidden_size, layers, reads, device, dtype)
+        self.interface_weight = nn.Parameter(drawn(self.config.interface_size, units, units, device, dtype))
         self.interface_bias = nn.Parameter(zeros(self.config.interface_size))
-        everything += read_heads * width
-        self.output_weight = drawn(output_size, everything, everything)
+        self.output_weight = nn.Parameter(drawn(output_size, units + reads, units + reads, device, dtype))
         self.output_bias = nn.Parameter(zeros(output_size))
         if initial_memory == "learned":
             self.initial_memory = nn.Parameter(zeros(slots, width))
         else:
-            start = zeros(slots, width) if initial_memory == "constant" else drawn(slots, width, slots + width).detach()
+            random = drawn(slots, width, slots + width, device, dtype)
+            start = zeros(slots, width) if initial_memory == "constant" else random
             self.register_buffer("initial_memory", start, persistent=initial_memory == "random")
 
     def initial_state(self, batch: int) -> DNCState:
@@ -392,13 +312,13 @@ class DNC(nn.Module):
         pre = linear(inputs, parameters["input_weight"], parameters["input_bias"])
         steps: list[dict[str, Tensor]] = []
         hidden, reads, _ = _sequence(pre, state, lengths, parameters, self.config, steps)
-        outputs = _answer(hidden, reads, lengths, parameters)
+        outputs = answer(hidden, reads, lengths, parameters)
         # Without a step, the shapes are those of one beside the sequence.
         stages = steps or [_step(pre.new_zeros(pre.shape[1:]), state, parameters, self.config)[1]]
         stacked = {name: torch.stack([each[name] for each in stages])[: len(steps)] for name in stages[0]}
         if lengths is not None:
-            alive = _alive(lengths, len(steps))
-            stacked = {name: torch.where(_beside(alive, value), value, 0.0) for name, value in stacked.items()}
+            taking = alive(lengths, len(steps))
+            stacked = {name: torch.where(_beside(taking, value), value, 0.0) for name, value in stacked.items()}
         return DNCTrace(**stacked, outputs=outputs)
 
     def extra_repr(self) -> str:
@@ -411,21 +331,11 @@ class DNC(nn.Module):
     def _prepare(
         self, inputs: Tensor, state: DNCState | None, lengths: Tensor | None
     ) -> tuple[Tensor, DNCState, Tensor | None]:
-        axes = "(B, T, I)" if self.batch_first else "(T, B, I)"
-        if inputs.dim() != 3 or inputs.shape[-1] != self.input_size:
-            raise InputError(
-                f"'inputs' must be {axes} with I = {self.input_size}. Got {tuple(inputs.shape)}. "
-                "A single sequence needs a batch axis of size 1; another width needs another input_size."
-            )
-        if self.batch_first:
-            inputs = inputs.transpose(0, 1)
-        steps, batch = inputs.shape[:2]
-        if lengths is not None:
-            lengths = _checked_lengths(lengths, steps, batch, inputs.device)
-        start = self.initial_state(batch)
+        inputs = time_first(inputs, self.output_bias, self.input_size, self.batch_first)
+        start = self.initial_state(inputs.shape[1])
         if state is not None:
             _check_state(state, start)
-        return inputs, start if state is None else state, lengths
+        return inputs, start if state is None else state, checked_lengths(lengths, inputs)
 
 
 def dnc(
@@ -457,18 +367,8 @@ def dnc(
         fused = _fused.dnc(pre, state, lengths, parameters, config) if kernel else None
         return _sequence(pre, state, lengths, parameters, config) if fused is None else fused
 
-    if segments == 1 or len(inputs) < 2:
-        hidden, reads, state = part(inputs, state, lengths)
-    else:
-        size = -(-len(inputs) // segments)
-        hiddens, readings = [], []
-        for index, piece in enumerate(torch.split(inputs, size)):
-            rest = None if lengths is None else lengths - index * size
-            hidden, reads, state = checkpoint(part, piece, state, rest, use_reentrant=False)
-            hiddens.append(hidden)
-            readings.append(reads)
-        hidden, reads = torch.cat(hiddens), torch.cat(readings)
-    return _answer(hidden, reads, lengths, parameters), state
+    hidden, reads, state = in_segments(part, inputs, state, lengths, segments)
+    return answer(hidden, reads, lengths, parameters), state
 
 
 def _sequence(
@@ -504,18 +404,16 @@ def _sequence(
     return torch.stack(hidden), torch.stack(reads), state
 
 
-def _answer(hidden: Tensor, reads: Tensor, lengths: Tensor | None, parameters: Mapping[str, Tensor]) -> Tensor:
-    """The outputs of the whole sequence."""
-    outputs = linear(torch.cat([hidden, reads], -1), parameters["output_weight"], parameters["output_bias"])
-    return outputs if lengths is None else torch.where(_beside(_alive(lengths, len(outputs)), outputs), outputs, 0.0)
-
-
 def _step(
     gates: Tensor, state: DNCState, parameters: Mapping[str, Tensor], config: DNCConfig
 ) -> tuple[Tensor, dict[str, Tensor], DNCState]:
     """One step: hidden units of all layers (B, L * H), the stages, and the state after it."""
-    units, hidden, cell = _control(gates, state, parameters, config)
-    interface = _interface(linear(units, parameters["interface_weight"], parameters["interface_bias"]), config)
+    weights = recurrent_weights(parameters, config.layers)
+    layers, *carried = advance(gates, state.reads.flatten(-2), state.hidden.unbind(0), state.cell.unbind(0), weights)
+    units = torch.cat(layers, -1)
+    recurrent = config.controller == "lstm"
+    hidden, cell = (torch.stack(each) for each in carried) if recurrent else (state.hidden, state.cell)
+    interface = squashed(linear(units, parameters["interface_weight"], parameters["interface_bias"]), config)
 
     # (b), (c): usage, from the weights of the step before
     kept = retention(interface.free_gates, state.read_weights)
@@ -578,55 +476,6 @@ def _step(
     return units, stages, DNCState(memory, used, order, links, read_weights, write_weights, reads, hidden, cell)
 
 
-def _interface(raw: Tensor, config: DNCConfig) -> Interface:
-    """The parts of (B, P), squashed."""
-    columns = config.columns()
-    pieces = torch.split(raw, [heads * size for heads, size in columns.values()], dim=-1)
-    parts = {
-        name: piece.reshape(*piece.shape[:-1], heads, size)
-        for (name, (heads, size)), piece in zip(columns.items(), pieces, strict=True)
-    }
-    for name in ("read_strengths", "write_strengths", "forward_sharpness", "backward_sharpness"):
-        if name in parts:
-            parts[name] = 1 + softplus(parts[name])  # "oneplus" in the paper
-    for name in ("erase", "free_gates", "allocation_gates", "write_gates"):
-        parts[name] = torch.sigmoid(parts[name])
-    for name in ("read_masks", "write_masks"):
-        if name in parts:
-            parts[name] = LEAST_MASK + (1 - LEAST_MASK) * torch.sigmoid(parts[name])
-    for name in ("read_strengths", "write_strengths", "free_gates", "allocation_gates", "write_gates"):
-        parts[name] = parts[name].squeeze(-1)
-    modes = parts.pop("read_modes", None)
-    modes = raw.new_ones(*raw.shape[:-1], config.read_heads, 1) if modes is None else torch.softmax(modes, -1)
-    return Interface(**parts, read_modes=modes)
-
-
-def _control(
-    gates: Tensor, state: DNCState, parameters: Mapping[str, Tensor], config: DNCConfig
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The controller: hidden units of all layers side by side (B, L * H), then hidden and cell of the state."""
-    reads = state.reads.flatten(-2)
-    hidden: list[Tensor] = []
-    cell: list[Tensor] = []
-    for layer, own in enumerate(gates.chunk(config.layers, dim=-1)):
-        seen = [reads]
-        if config.controller == "lstm":
-            seen.append(state.hidden[layer])
-        if layer > 0:
-            seen.append(hidden[-1])
-        own = own + linear(torch.cat(seen, -1), parameters[f"recurrent_weight_{layer}"])
-        if config.controller == "feedforward":
-            hidden.append(torch.tanh(own))
-            continue
-        entrance, forget, candidate, exit_gate = own.chunk(4, dim=-1)
-        cell.append(torch.sigmoid(forget) * state.cell[layer] + torch.sigmoid(entrance) * torch.tanh(candidate))
-        hidden.append(torch.sigmoid(exit_gate) * torch.tanh(cell[-1]))
-    units = torch.cat(hidden, -1)
-    if config.controller == "feedforward":
-        return units, state.hidden, state.cell
-    return units, torch.stack(hidden), torch.stack(cell)
-
-
 def _each(function: Callable[..., Tensor], *states: DNCState) -> DNCState:
     """A state whose fields are what `function(name, *fields)` makes of those of the states."""
     made: dict[str, Tensor | SparseLinks] = {}
@@ -649,14 +498,9 @@ def _where(alive: Tensor, after: DNCState, before: DNCState) -> DNCState:
     return _each(choose, after, before)
 
 
-def _alive(lengths: Tensor, steps: int) -> Tensor:
-    """(T, B): whether a step belongs to the sequence."""
-    return torch.arange(steps, device=lengths.device).unsqueeze(-1) < lengths
-
-
-def _beside(alive: Tensor, values: Tensor) -> Tensor:
-    """(T, B) with axes of size 1 up to those of the values."""
-    return alive.reshape(*alive.shape, *[1] * (values.dim() - 2))
+def _beside(taking: Tensor, values: Tensor) -> Tensor:
+    """(T, B, 1) with axes of size 1 up to those of the values."""
+    return taking.reshape(*taking.shape[:2], *[1] * (values.dim() - 2))
 
 
 def _known(chosen: str | maps.Map) -> str | maps.Map:
@@ -664,43 +508,15 @@ def _known(chosen: str | maps.Map) -> str | maps.Map:
     return chosen if isinstance(chosen, str) and chosen in maps.OWN else maps.get(chosen)
 
 
-def _check_size(name: str, size: object) -> None:
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise InputError(f"{name!r} of DNC must be a whole number of at least 1. Got {size!r}. Use e.g. {name}=1.")
-
-
-def _check_name(what: str, name: object, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise InputError(f"Unknown {what} {name!r} of DNC. {nearest(str(name), known)}")
-
-
-def _checked_lengths(lengths: Tensor, steps: int, batch: int, device: torch.device) -> Tensor:
-    wanted = f"'lengths' must be whole numbers from 0 to {steps} of shape ({batch},)"
-    if not isinstance(lengths, Tensor) or lengths.shape != (batch,) or lengths.is_floating_point():
-        got = f"{lengths.dtype} of shape {tuple(lengths.shape)}" if isinstance(lengths, Tensor) else repr(lengths)
-        raise InputError(f"{wanted}. Got {got}. Use torch.tensor([...]), one number for each sequence.")
-    if can_look(lengths) and bool(((lengths < 0) | (lengths > steps)).any()):
-        raise InputError(f"{wanted}. Got {lengths.tolist()}. Pad the inputs to the longest sequence.")
-    return lengths.to(device)
-
-
-def _check_state(state: DNCState, start: DNCState) -> None:
-    if not isinstance(state, DNCState):
-        raise InputError(f"'state' must be a DNCState. Got {type(state).__name__}. Use net.initial_state(batch).")
-
-    def check(name: str, given: Tensor | SparseLinks, wanted: Tensor | SparseLinks) -> None:
+def _check_state(state: object, start: DNCState) -> None:
+    check_kind(state, start)
+    for name, wanted in start._asdict().items():
+        given = getattr(state, name)
         if type(given) is not type(wanted):
             got, kind = type(given).__name__, type(wanted).__name__
             raise InputError(f"{name!r} of the state must be {kind}. Got {got}. Use net.initial_state(batch).")
         for one, other in zip(_tensors(given), _tensors(wanted), strict=True):
-            if one.shape != other.shape:
-                raise InputError(
-                    f"{name!r} of the state must have shape {tuple(other.shape)}. Got {tuple(one.shape)}. "
-                    "Use the state of a net of the same sizes and batch, or net.initial_state(batch)."
-                )
-
-    for name in DNCState._fields:
-        check(name, getattr(state, name), getattr(start, name))
+            check_like(name, one, other)
 
 
 def _tensors(value: Tensor | SparseLinks) -> tuple[Tensor, ...]:

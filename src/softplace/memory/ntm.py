@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
-from torch.utils.checkpoint import checkpoint
 
 from softplace import maps
 from softplace.memory import _fused
@@ -25,11 +24,13 @@ from softplace.memory.controller import (
     add_controller,
     advance,
     alive,
+    answer,
     check_choice,
     check_sizes,
     check_state,
     checked_lengths,
     drawn,
+    in_segments,
     recurrent_weights,
     time_first,
 )
@@ -325,7 +326,7 @@ class NTM(nn.Module):
         pre = linear(inputs, parameters["input_weight"], parameters["input_bias"])
         steps: list[dict[str, Tensor]] = []
         hidden, reads, _ = _sequence(pre, state, lengths, parameters, self.config, steps)
-        outputs = _answer(hidden, reads, lengths, parameters)
+        outputs = answer(hidden, reads, lengths, parameters)
         if not steps:  # the shapes are those of one step beside the sequence
             _sequence(pre.new_zeros(1, *pre.shape[1:]), state, None, parameters, self.config, steps)
         stacked = {name: torch.stack([each[name] for each in steps])[: len(pre)] for name in steps[0]}
@@ -382,24 +383,8 @@ def ntm(
         fused = _fused.ntm(pre, state, lengths, parameters, config) if kernel else None
         return _sequence(pre, state, lengths, parameters, config) if fused is None else fused
 
-    if segments == 1 or len(inputs) < 2:
-        hidden, reads, state = part(inputs, state, lengths)
-    else:
-        size = -(-len(inputs) // segments)
-        hiddens, readings = [], []
-        for index, piece in enumerate(torch.split(inputs, size)):
-            rest = None if lengths is None else lengths - index * size
-            hidden, reads, state = checkpoint(part, piece, state, rest, use_reentrant=False)
-            hiddens.append(hidden)
-            readings.append(reads)
-        hidden, reads = torch.cat(hiddens), torch.cat(readings)
-    return _answer(hidden, reads, lengths, parameters), state
-
-
-def _answer(hidden: Tensor, reads: Tensor, lengths: Tensor | None, parameters: Mapping[str, Tensor]) -> Tensor:
-    """The outputs of the whole sequence."""
-    outputs = linear(torch.cat([hidden, reads], -1), parameters["output_weight"], parameters["output_bias"])
-    return outputs if lengths is None else torch.where(alive(lengths, len(outputs)), outputs, 0.0)
+    hidden, reads, state = in_segments(part, inputs, state, lengths, segments)
+    return answer(hidden, reads, lengths, parameters), state
 
 
 class _Carry(NamedTuple):
