@@ -18,6 +18,7 @@ from softplace.errors import InputError, nearest
 DEVICES = ("auto", "cpu", "cuda")
 BUDGET = 100_000  # sequences, where nothing is said: what the papers' curves need to come down
 MOST = 10**12
+LARGEST = 1e38  # about the end of float32
 
 
 def whole(name: str, value: Any, least: int, most: int = MOST) -> int:
@@ -34,8 +35,12 @@ def whole(name: str, value: Any, least: int, most: int = MOST) -> int:
 
 def positive(name: str, value: Any) -> float:
     """A number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < math.inf:
-        raise InputError(f"{name!r} must be a number above 0. Got {_shown(value)}. Leave it out for the usual.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value <= 1e30:
+        raise InputError(
+            f"{name!r} must be a number above 0 and at most 1e30. Got {_shown(value)}. Leave it out for the usual."
+        )
+    if value > LARGEST:
+        raise InputError(f"{name!r} must be at most {LARGEST:g}. Got {_shown(value)}. Leave it out for the usual.")
     return float(value)
 
 

@@ -101,13 +101,15 @@ struct Dnc {
     const float *u = own + usage, *w = own + write_weights;
     for (Index j = 0; j < np; j += WIDTH) {  // (c)
       V used = load(prev + usage + j), written = load(prev + write_weights + j);
-      store(own + usage + j, (used + written - used * written) * load(psi + j));
+      store(own + usage + j, (used + (1.0f - used) * written) * load(psi + j));
     }
     auto* sorted = (int32_t*)(own + order);
     sort(u, sorted);
-    float left = 1.0f;
-    for (Index j = 0; j < N; j++) own[allocation + sorted[j]] = (1.0f - u[sorted[j]]) * left, left *= u[sorted[j]];  // (d)
-    clear(own + allocation + N, np - N);
+    V bad{};
+    for (Index j = 0; j < np; j += WIDTH) bad += load(u + j) * 0.0f;
+    float left = 1.0f, fault = total(bad);  // NaN where a usage is: then the order is no order, and all is NaN
+    for (Index j = 0; j < np; j++) own[allocation + j] = j < N ? fault : 0.0f;
+    for (Index j = 0; j < N; j++) own[allocation + sorted[j]] = (1.0f - u[sorted[j]]) * left + fault, left *= u[sorted[j]];  // (d)
     find(map, prev + memory, face + key, head_mask(face, R), face[strength], M, {N, np}, head(own, R), more);
     float share = face[allocation_gate], gate = face[write_gate];
     for (Index j = 0; j < np; j += WIDTH)  // (e)
@@ -119,7 +121,7 @@ struct Dnc {
       link(prev, own, links);
       V sum{};
       for (Index j = 0; j < np; j += WIDTH) sum += load(w + j);
-      float rest = 1.0f - total(sum);
+      float rest = std::max(1.0f - total(sum), 0.0f);
       for (Index j = 0; j < np; j += WIDTH) store(own + precedence + j, rest * load(prev + precedence + j) + load(w + j));  // (g)
     } else memcpy(own + precedence, prev + precedence, np * sizeof(float));
     for (Index r = 0; r < R; r++) {  // (j), (k)
@@ -267,7 +269,8 @@ struct Dnc {
       float sum = dot(d.precedence, prev + precedence, np);
       V written{};
       for (Index j = 0; j < np; j += WIDTH) written += load(w + j);
-      float rest = 1.0f - total(written);
+      float rest = std::max(1.0f - total(written), 0.0f);
+      if (rest == 0.0f) sum = 0.0f;
       for (Index j = 0; j < np; j += WIDTH) {
         V g = load(d.precedence + j);
         store(dw + j, load(dw + j) + g - sum), store(dp + j, rest * g);
@@ -297,7 +300,7 @@ struct Dnc {
     unallocate(own, da, d.usage, more);
     for (Index j = 0; j < np; j += WIDTH) {
       V g = load(d.usage + j), kept = load(psi + j), used = load(prev + usage + j), written = load(prev + write_weights + j);
-      store(dpsi + j, load(dpsi + j) + g * (used + written - used * written));
+      store(dpsi + j, load(dpsi + j) + g * (used + (1.0f - used) * written));
       store(d.usage + j, g * kept * (1.0f - written));
       store(d.writes + j, detached ? V{} : g * kept * (1.0f - used));
     }

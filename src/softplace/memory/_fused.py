@@ -9,6 +9,7 @@ derivatives and no forward mode: what needs them takes the plain path.
 """
 
 import ctypes
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -20,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from softplace import _compiler
+from softplace import _compiler, maps
+from softplace.errors import InputError
 from softplace.maps import Map
 from softplace.memory.hard import straight_through_hardmax
 
@@ -35,8 +37,10 @@ _SOURCES = (
     *(_HERE / name for name in ("_machine.h", "_job.h", "_ntm.h", "_dnc.h", "_sequence.cpp")),
 )
 _MAPS = ("softmax", "sparsemax", "entmax15", "sigmoid_normalised", "relu_normalised", "uniform", "hardmax")
-_MOST_LAYERS, _FIELDS = 8, 9
+_MOST_LAYERS, _MOST_WIDTH, _FIELDS = 8, 4096, 9
 _SIZES = ("slots", "width", "reads", "writes", "hidden", "layers", "shifts", "map", "flags")
+LSTM, READ_FIRST, MASKED, DEALLOCATE, DETACHED, LINKED, SHARPENED = (1 << bit for bit in range(7))
+"""Flags, as `enum Flag` in `_job.h`."""
 _POINTERS = ctypes.c_void_p * _FIELDS
 
 
@@ -83,22 +87,28 @@ def map_number(map: str | Map) -> int | None:  # noqa: A002 - the word of the fi
     """The kernel's number of a map; `None` where it has none."""
     if map is straight_through_hardmax:
         return len(_MAPS)
-    return _MAPS.index(map) if isinstance(map, str) and map in _MAPS else None
+    return next((number for number, name in enumerate(_MAPS) if map in (name, maps.OWN[name])), None)
 
 
-def fits(map: str | Map, layers: int, *tensors: Tensor) -> bool:  # noqa: A002
+def fits(map: str | Map, layers: int, width: int, *tensors: Tensor) -> bool:  # noqa: A002
     """Whether the kernel takes these tensors, outside of transforms that it does not know."""
     return (
         map_number(map) is not None
         and layers <= _MOST_LAYERS
+        and width <= _MOST_WIDTH
         and all(each.dtype == torch.float32 and each.is_cpu for each in tensors)
         and tensors[0].numel() > 0
         and torch._C._get_tracing_state() is None
         and not torch.compiler.is_exporting()
         and not torch.utils._python_dispatch.is_in_torch_dispatch_mode()
-        and (torch.compiler.is_compiling() or (_only_vmap() and forward_ad._current_level < 0))
+        and (torch.compiler.is_compiling() or (_only_vmap() and forward_ad._current_level < 0 and not _lazy(tensors)))
         and _available()
     )
+
+
+def _lazy(tensors: Sequence[Tensor]) -> bool:
+    """Whether a tensor's memory holds the negative of its numbers."""
+    return any(each.is_neg() for each in tensors)
 
 
 def _only_vmap() -> bool:
@@ -130,6 +140,7 @@ def run(
         state: Six fields of the memory, `None` for those it has not; then reads (B, R * M), and hidden units and cells
             (L, B, H), empty for a feed-forward controller.
     """
+    _check(sizes, pre, lengths, recurrent, interface_weight, interface_bias, state)
     batch = pre.shape[1]
     nothing = pre.new_zeros(batch, 0)
     fields = [nothing if each is None else each for each in state]
@@ -144,7 +155,7 @@ def run(
         list(sizes),
         keep,
         pre[None].contiguous(),
-        None if lengths is None else lengths[None].contiguous(),
+        None if lengths is None else lengths[None].to(torch.int64).contiguous(),
     )
     weights = [each[None].contiguous() for each in recurrent]
     interface = (interface_weight[None].contiguous(), interface_bias[None].contiguous())
@@ -162,6 +173,43 @@ def run(
     return hidden[0], reads[0], after
 
 
+def _check(
+    sizes: Sequence[int],
+    pre: Tensor,
+    lengths: Tensor | None,
+    recurrent: Sequence[Tensor],
+    interface_weight: Tensor,
+    interface_bias: Tensor,
+    state: Sequence[Tensor | None],
+) -> None:
+    """Raise `InputError` for a tensor of another shape than the sizes say: the kernel reads where it is told to."""
+    slots, width, reads, writes, hidden, layers, _, _, flags = sizes
+    batch, recurs = pre.shape[1], bool(flags & LSTM)
+    gates, units = hidden * (4 if recurs else 1), layers * hidden
+    interface = interface_bias.shape[0]
+    links = slots * slots if flags & LINKED else 0
+    heads = (reads + writes) * slots
+    dnc = state[2] is not None
+    memory = [slots, slots, links, reads * slots, slots] if dnc else [heads]
+    cells = units if recurs else 0
+    wanted = [slots * width, *memory, reads * width, cells, cells]
+    fields = [each for each in state if each is not None]
+    seen = [reads * width + hidden * (recurs + (layer > 0)) for layer in range(layers)]
+    shapes = [
+        ("pre", pre.shape[2:], (layers * gates,)),
+        *(("lengths", lengths.shape, (batch,)) for lengths in ([] if lengths is None else [lengths])),
+        *(("recurrent_weight", w.shape, (gates, own)) for w, own in zip(recurrent, seen, strict=True)),
+        ("interface_weight", interface_weight.shape, (interface, units)),
+        *(("state", (each.numel(),), (batch * size,)) for each, size in zip(fields, wanted, strict=True)),
+    ]
+    for name, got, shape in shapes:
+        if tuple(got) != tuple(shape):
+            raise InputError(
+                f"{name!r} must have shape {tuple(shape)} by the config. Got {tuple(got)}. "
+                "Use parameters, a state and a config of one net."
+            )
+
+
 Twelve = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -177,7 +225,7 @@ def _forward(
     state: list[Tensor],
 ) -> Twelve:
     job, made = _prepared(machine, sizes, keep, pre, lengths, recurrent, interface_weight, interface_bias, state)
-    _loaded().softplace_sequence(machine, ctypes.byref(job))
+    _check_memory(_loaded().softplace_sequence(machine, ctypes.byref(job)))
     return made
 
 
@@ -282,7 +330,7 @@ def _backwards(
     job.dstate = _POINTERS(*(each.data_ptr() for each in made[2 : 2 + _FIELDS]))
     for layer, each in enumerate(made[2 + _FIELDS :]):
         job.seen[layer] = each.data_ptr()
-    _loaded().softplace_unsequence(machine, ctypes.byref(job))
+    _check_memory(_loaded().softplace_unsequence(machine, ctypes.byref(job)))
     return made
 
 
@@ -376,7 +424,8 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
-        *first, recurrent, weight, bias, state = _pulled(_backwards, ctx, *gradients)
+        operator = _unsequence if torch._C._are_functorch_transforms_active() else _backwards  # a batch of gradients
+        *first, recurrent, weight, bias, state = _pulled(operator, ctx, *gradients)
         return (*first, None, *recurrent, weight, bias, *state)
 
 
@@ -407,16 +456,12 @@ torch.library.register_vmap("softplace::memory_sequence", _folded(_sequence, 3))
 torch.library.register_vmap("softplace::memory_unsequence", _folded(_unsequence, 2))
 
 
-LSTM, READ_FIRST, MASKED, DEALLOCATE, DETACHED, LINKED, SHARPENED = (1 << bit for bit in range(7))
-"""Flags, as `enum Flag` in `_job.h`."""
-
-
 def ntm(
     pre: Tensor, state: "NTMState", lengths: Tensor | None, parameters: Mapping[str, Tensor], config: "NTMConfig"
 ) -> tuple[Tensor, Tensor, "NTMState"] | None:
     """What `ntm._sequence` returns, by the kernel; `None` where that does not fit."""
-    recurrent, weight, bias = _weights(parameters, config.layers)
-    if not fits(config.map, config.layers, pre, *recurrent, weight, bias, *state):
+    recurrent, weight, bias = _weights(parameters, config)
+    if not fits(config.map, config.layers, config.width, pre, *recurrent, weight, bias, *state):
         return None
     flags = LSTM * (config.controller == "lstm") | READ_FIRST * (config.order == "read-write")
     hidden, reads, after = run(
@@ -436,11 +481,11 @@ def dnc(
     pre: Tensor, state: "DNCState", lengths: Tensor | None, parameters: Mapping[str, Tensor], config: "DNCConfig"
 ) -> tuple[Tensor, Tensor, "DNCState"] | None:
     """What `dnc._sequence` returns, by the kernel; `None` where that does not fit: it has one write head."""
-    recurrent, weight, bias = _weights(parameters, config.layers)
+    recurrent, weight, bias = _weights(parameters, config)
     if config.write_heads > 1 or config.links == "sparse" or config.allocation != "sorted":
         return None
     fields = [each for each in state if isinstance(each, Tensor)]
-    if not fits(config.map, config.layers, pre, *recurrent, weight, bias, *fields):
+    if not fits(config.map, config.layers, config.width, pre, *recurrent, weight, bias, *fields):
         return None
     linked = config.links == "dense"
     flags = (
@@ -455,9 +500,15 @@ def dnc(
     return hidden, reads, type(state)(*after)
 
 
-def _weights(parameters: Mapping[str, Tensor], layers: int) -> tuple[list[Tensor], Tensor, Tensor]:
-    recurrent = [parameters[f"recurrent_weight_{layer}"] for layer in range(layers)]
-    return recurrent, parameters["interface_weight"], parameters["interface_bias"]
+def _weights(parameters: Mapping[str, Tensor], config: "NTMConfig | DNCConfig") -> tuple[list[Tensor], Tensor, Tensor]:
+    recurrent = [parameters[f"recurrent_weight_{layer}"] for layer in range(config.layers)]
+    weight, bias = parameters["interface_weight"], parameters["interface_bias"]
+    if bias.shape[-1] != config.interface_size:
+        raise InputError(
+            f"'interface_bias' must have {config.interface_size} numbers by the config. Got {bias.shape[-1]}. "
+            "Use parameters and a config of one net."
+        )
+    return recurrent, weight, bias
 
 
 def _sizes(config: "NTMConfig | DNCConfig", shifts: int, flags: int) -> list[int]:
@@ -466,29 +517,41 @@ def _sizes(config: "NTMConfig | DNCConfig", shifts: int, flags: int) -> list[int
     return [config.slots, config.width, *heads, *controller, shifts, 0 if number is None else number, flags]
 
 
+MOST_KEPT = 1 << 28
+"""Bytes of the longest tape that is kept for the next call."""
+
+
 class _Tapes:
     """Tapes that are written again: fresh memory of their size would be cleared by the system, page by page."""
 
     def __init__(self) -> None:
         self._free: list[np.ndarray[Any, np.dtype[np.float32]]] = []
+        self._lock = threading.RLock()  # a tape may come back in the midst of `take`
 
     def take(self, size: int) -> Tensor:
         """A tensor of so many numbers, any numbers. Its memory comes back when nobody holds it any more."""
-        fitting = [each for each in self._free if size <= each.size <= 4 * size + 1024]
-        if fitting:
-            whole = min(fitting, key=lambda each: each.size)
+        with self._lock:
+            fitting = [each for each in self._free if size <= each.size <= 4 * size + 1024]
+            whole = min(fitting, key=lambda each: each.size) if fitting else np.empty(size, np.float32)
             self._free = [each for each in self._free if each is not whole]
-        else:
-            whole = np.empty(size, np.float32)
         lent = whole[:size]
         weakref.finalize(lent, self._give_back, whole)
         return torch.from_numpy(lent)
 
     def _give_back(self, whole: "np.ndarray[Any, np.dtype[np.float32]]") -> None:
-        self._free = [*self._free, whole][-2:]
+        with self._lock:
+            if whole.nbytes <= MOST_KEPT:
+                self._free = [*self._free, whole][-2:]
 
 
 _TAPES = _Tapes()
+
+
+def _check_memory(enough: int) -> None:
+    if not enough:
+        raise MemoryError(
+            "softplace: no memory for the work on a memory. Use fewer slots, or shorter parts: segments=."
+        )
 
 
 def _loaded() -> ctypes.CDLL:

@@ -27,7 +27,7 @@ from softplace.memory.tasks.curriculum import Progress, Uniform
 from softplace.memory.tasks.task import Episode, Task
 
 OPTIMIZERS = ("rmsprop", "adam")
-FAR_WORSE = 1000.0  # times the first loss: what no training that goes on to learn was seen to reach
+FAR_WORSE = 1000.0  # times the first loss: taken for a training that will not come back
 
 
 class DivergenceError(InputError):
@@ -215,6 +215,8 @@ class Loop:
         }
 
     def _keep(self, folder: TrainingFolder) -> None:
+        if not all(bool(each.isfinite().all()) for each in self._parameters):
+            self._diverge(folder, "parameters that are not finite", self.step)
         progress = {
             "step": self.step,
             "seconds": self.seconds,

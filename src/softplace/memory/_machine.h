@@ -74,25 +74,19 @@ struct Packed {  // A of (outputs, inputs), panel by panel, in each one input af
     }
   }
 };
+// In the same order of additions for every NB: what a sample gets does not depend on who is beside it.
 template <int NB, int NV> static void block(const float* panel, Index inputs, const float* const* x, float* const* out) {
-  V sum[NB][NV], more[NB][NV];
+  V sum[NB][NV];
   for (int b = 0; b < NB; b++)
-    for (int v = 0; v < NV; v++) sum[b][v] = load(out[b] + v * WIDTH), more[b][v] = V{};
-  Index k = 0;
-  if (NB < 3) for (; k + 2 <= inputs; k += 2, panel += 2 * NV * WIDTH)  // more chains than an addition takes
-    for (int b = 0; b < NB; b++)
-      for (int v = 0; v < NV; v++) {
-        sum[b][v] += load(panel + v * WIDTH) * x[b][k];
-        more[b][v] += load(panel + (NV + v) * WIDTH) * x[b][k + 1];
-      }
-  for (; k < inputs; k++, panel += NV * WIDTH) {
+    for (int v = 0; v < NV; v++) sum[b][v] = load(out[b] + v * WIDTH);
+  for (Index k = 0; k < inputs; k++, panel += NV * WIDTH) {
     V a[NV];
     for (int v = 0; v < NV; v++) a[v] = load(panel + v * WIDTH);
     for (int b = 0; b < NB; b++)
       for (int v = 0; v < NV; v++) sum[b][v] += a[v] * x[b][k];
   }
   for (int b = 0; b < NB; b++)
-    for (int v = 0; v < NV; v++) store(out[b] + v * WIDTH, NB < 3 ? sum[b][v] + more[b][v] : sum[b][v]);
+    for (int v = 0; v < NV; v++) store(out[b] + v * WIDTH, sum[b][v]);
 }
 template <int NB> static void blocks(int vectors, const float* panel, Index inputs, const float* const* x, float* const* out) {
   switch (vectors) {

@@ -47,6 +47,7 @@ struct Ntm {
   }
   void close(float* circle) const {
     for (Index q = 0; q < k; q++) circle[k + N + q] = circle[k + q % N], circle[k - 1 - q] = circle[k + N - 1 - q % N];
+    clear(circle + N + 2 * k, np - N);  // what is read beside it must be a number
   }
   void shift(const float* circle, const float* share, float* shifted) const {  // share[j] moves by j - k
     for (Index i = 0; i < np; i += WIDTH) {

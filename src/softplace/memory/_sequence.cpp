@@ -3,9 +3,10 @@
 // A thread takes a few samples of a member through all steps. Their controller's matrix products are done together, the
 // memory of each alone. Each step of a sample leaves a record on the tape, from which the backward pass goes back.
 // What the inputs add to the gates, the outputs, and the gradients of all matrices are matrix products over the whole
-// sequence, which Python does (`_operators.py`).
+// sequence, which Python does (`_fused.py`).
 
 #include <memory>
+#include <new>
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -36,8 +37,10 @@ static float* workroom(Index count) {
   thread_local std::unique_ptr<float[]> room;
   thread_local Index size = 0;
   if (count > size) {
-    room.reset();
-    room.reset(new float[size = count]);
+    room.reset(), size = 0;
+    room.reset(new (std::nothrow) float[count]);
+    if (!room) return nullptr;
+    size = count;
     huge_pages(room.get(), size * sizeof(float));
   }
   return room.get();
@@ -75,20 +78,22 @@ template <class Machine> struct Sequence {
     Index groups = std::max<Index>(1, (j.threads + j.members - 1) / j.members);
     return (int)std::max<Index>(1, std::min<Index>(GROUP, (j.batch + groups - 1) / groups));
   }
-  template <class F> void groups(F work) const {
-    int size = group_size();
+  template <class F> bool groups(F work) const {  // whether there was memory for all
+    int failed = 0, size = group_size();
     Index each = (j.batch + size - 1) / size, all = j.members * each;
-#pragma omp parallel for schedule(dynamic, 1) num_threads((int)j.threads) if (j.threads > 1 && all > 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)j.threads) reduction(| : failed) if (j.threads > 1 && all > 1)
     for (Index g = 0; g < all; g++) {
       Flushed flushed;
       Index member = g / each, first = g % each * size;
-      work(member, member * j.batch + first, (int)std::min<Index>(size, j.batch - first));
+      failed |= !work(member, member * j.batch + first, (int)std::min<Index>(size, j.batch - first));
     }
+    return !failed;
   }
-  void forward() const {
+  bool forward() const {
     huge_pages(j.tape, j.members * j.batch * tape_size() * sizeof(float));
-    groups([&](Index member, Index first, int count) {
+    return groups([&](Index member, Index first, int count) {
       float* p = workroom(packed_room() + machine.spare);
+      if (!p) return false;
       Packed recurrent[MOST_LAYERS], interface;
       for (Index l = 0; l < L; l++) {
         recurrent[l].pack(j.recurrent[l] + member * G * seen_size[l], G, seen_size[l], false, p);
@@ -133,6 +138,7 @@ template <class Machine> struct Sequence {
         }
       }
       for (int b = 0; b < count; b++) finish(first + b);
+      return true;
     });
   }
   // The bulk before each step from the last that was kept to step t, and after it.
@@ -202,12 +208,13 @@ template <class Machine> struct Sequence {
       dc[i] = d * forget;
     }
   }
-  void backward() const {
-    groups([&](Index member, Index first, int count) {
+  bool backward() const {
+    return groups([&](Index member, Index first, int count) {
       Index own_carry = padded(machine.carried), carry = own_carry + padded(reads_size) + 2 * padded(L * H);
       Index work = padded(G) + padded(machine.columns) + padded(L * H) + padded(seen_size[L - 1]) + padded(H);
       Index again = (EVERY + 1) * machine.bulk;
       float* p = workroom(packed_room() + machine.spare + count * (carry + work + again));
+      if (!p) return false;
       Packed recurrent[MOST_LAYERS], interface;
       for (Index l = 0; l < L; l++) {
         recurrent[l].pack(j.recurrent[l] + member * G * seen_size[l], G, seen_size[l], true, p);
@@ -288,10 +295,12 @@ template <class Machine> struct Sequence {
           memcpy(j.dstate[CELL] + s * L * H, all[b].cell, L * H * sizeof(float));
         }
       }
+      return true;
     });
   }
 };
 
 extern "C" int64_t softplace_tape(int dnc, const Job* job) { return dnc ? Sequence<Dnc>(*job).tape_size() : Sequence<Ntm>(*job).tape_size(); }
-extern "C" void softplace_sequence(int dnc, const Job* job) { dnc ? Sequence<Dnc>(*job).forward() : Sequence<Ntm>(*job).forward(); }
-extern "C" void softplace_unsequence(int dnc, const Job* job) { dnc ? Sequence<Dnc>(*job).backward() : Sequence<Ntm>(*job).backward(); }
+// Both say whether there was memory for the work.
+extern "C" int softplace_sequence(int dnc, const Job* job) { return dnc ? Sequence<Dnc>(*job).forward() : Sequence<Ntm>(*job).forward(); }
+extern "C" int softplace_unsequence(int dnc, const Job* job) { return dnc ? Sequence<Dnc>(*job).backward() : Sequence<Ntm>(*job).backward(); }

@@ -110,6 +110,13 @@ def add_controller(
         net.register_parameter(f"recurrent_weight_{layer}", nn.Parameter(weight))
 
 
+def weights_of(net: nn.Module, layers: int) -> dict[str, Tensor]:
+    """The parameters of a net by name, as its attributes are: also where they are computed or shared."""
+    recurrent = (f"recurrent_weight_{layer}" for layer in range(layers))
+    names = ("input_weight", "input_bias", *recurrent, "interface_weight", "interface_bias")
+    return {name: getattr(net, name) for name in (*names, "output_weight", "output_bias") if hasattr(net, name)}
+
+
 def drawn(rows: int, columns: int, fan_in: int, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
     """A matrix of numbers uniform within +-1/sqrt(fan-in)."""
     bound = max(fan_in, 1) ** -0.5
@@ -178,7 +185,7 @@ def checked_lengths(lengths: Tensor | None, inputs: Tensor) -> Tensor | None:
         raise InputError(f"{wanted}. Got {got}. Use torch.tensor([...]), one number for each sequence.")
     if can_look(lengths) and bool(((lengths < 0) | (lengths > steps)).any()):
         raise InputError(f"{wanted}. Got {lengths.tolist()}. Pad the inputs to the longest sequence.")
-    return lengths.to(inputs.device)
+    return lengths.to(inputs.device, torch.int64)
 
 
 def check_state(state: object, start: tuple[Tensor, ...]) -> None:

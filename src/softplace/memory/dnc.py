@@ -19,7 +19,6 @@ from softplace.memory import _fused
 from softplace.memory.addressing import content, read, write
 from softplace.memory.allocation import allocate_heads, retention, usage
 from softplace.memory.controller import (
-    CONTROLLERS,
     add_controller,
     advance,
     alive,
@@ -33,6 +32,7 @@ from softplace.memory.controller import (
     in_segments,
     recurrent_weights,
     time_first,
+    weights_of,
 )
 from softplace.memory.dnc_interface import SORTED, DNCConfig, Interface, squashed
 from softplace.memory.links import (
@@ -47,7 +47,6 @@ from softplace.memory.links import (
     sparse_link,
 )
 
-LINKS = ("dense", "sparse", "none")
 MEMORIES = ("constant", "learned", "random")
 
 
@@ -205,14 +204,8 @@ class DNC(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"input_size": input_size, "output_size": output_size, "hidden_size": hidden_size, "slots": slots}
-        sizes |= {"width": width, "read_heads": read_heads, "write_heads": write_heads, "layers": layers}
-        check_sizes("DNC", **sizes, sparse_links=sparse_links, segments=segments)
-        check_choice("DNC", "controller", controller, CONTROLLERS)
-        check_choice("DNC", "links", links, LINKS)
+        check_sizes("DNC", input_size=input_size, output_size=output_size, segments=segments)
         check_choice("DNC", "initial_memory", initial_memory, MEMORIES)
-        if sharpened and links == "none":
-            raise InputError("'sharpened' must be False with links 'none'. Got True. Use links='dense' or 'sparse'.")
         self.input_size, self.output_size = input_size, output_size
         self.batch_first, self.segments, self.kernel = batch_first, segments, kernel
         self.config = DNCConfig(
@@ -223,15 +216,20 @@ class DNC(nn.Module):
             hidden_size=hidden_size,
             layers=layers,
             controller=controller,
-            map=_known(map),
+            map=map,
             links=links,
             sparse_links=sparse_links,
-            allocation=allocation if allocation == SORTED else _known(allocation),
+            allocation=allocation,
             masked=masked,
             deallocate=deallocate,
             sharpened=sharpened,
             detach_usage=detach_usage,
         )
+
+        if isinstance(map, nn.Module):
+            self.map = map  # so that what it learns is among our parameters
+        if isinstance(allocation, nn.Module):
+            self.allocation = allocation
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, device=device, dtype=dtype)
@@ -297,7 +295,7 @@ class DNC(nn.Module):
         outputs, state = dnc(
             inputs,
             state,
-            dict(self.named_parameters()),
+            weights_of(self, self.config.layers),
             self.config,
             lengths=lengths,
             segments=self.segments,
@@ -308,7 +306,7 @@ class DNC(nn.Module):
     def trace(self, inputs: Tensor, state: DNCState | None = None, lengths: Tensor | None = None) -> DNCTrace:
         """Every stage of every step, time first; arguments as in a call. Always the plain path."""
         inputs, state, lengths = self._prepare(inputs, state, lengths)
-        parameters = dict(self.named_parameters())
+        parameters = weights_of(self, self.config.layers)
         pre = linear(inputs, parameters["input_weight"], parameters["input_bias"])
         steps: list[dict[str, Tensor]] = []
         hidden, reads, _ = _sequence(pre, state, lengths, parameters, self.config, steps)
@@ -501,11 +499,6 @@ def _where(alive: Tensor, after: DNCState, before: DNCState) -> DNCState:
 def _beside(taking: Tensor, values: Tensor) -> Tensor:
     """(T, B, 1) with axes of size 1 up to those of the values."""
     return taking.reshape(*taking.shape[:2], *[1] * (values.dim() - 2))
-
-
-def _known(chosen: str | maps.Map) -> str | maps.Map:
-    """A map of another package is looked up once; ours keep their names, by which the fused path knows them."""
-    return chosen if isinstance(chosen, str) and chosen in maps.OWN else maps.get(chosen)
 
 
 def _check_state(state: object, start: DNCState) -> None:

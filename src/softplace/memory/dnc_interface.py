@@ -13,8 +13,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from softplace import maps
+from softplace.errors import InputError
+from softplace.memory.controller import CONTROLLERS, check_choice, check_sizes
 
 SORTED = "sorted"
+LINKS = ("dense", "sparse", "none")
 LEAST_MASK = 0.1
 """What a mask lets through of every column of the memory at least."""
 
@@ -38,6 +41,19 @@ class DNCConfig:
     deallocate: bool = False
     sharpened: bool = False
     detach_usage: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes("DNC", slots=self.slots, width=self.width, read_heads=self.read_heads, layers=self.layers)
+        check_sizes("DNC", write_heads=self.write_heads, hidden_size=self.hidden_size, sparse_links=self.sparse_links)
+        check_choice("DNC", "controller", self.controller, CONTROLLERS)
+        check_choice("DNC", "links", self.links, LINKS)
+        if self.sharpened and self.links == "none":
+            raise InputError("'sharpened' must be False with links 'none'. Got True. Use links='dense' or 'sparse'.")
+        # Another package's map is looked up once; ours keep their names, by which the fused path knows them.
+        for name in ("map", "allocation"):
+            chosen = getattr(self, name)
+            if chosen != SORTED or name == "map":
+                object.__setattr__(self, name, chosen if chosen in maps.OWN else maps.get(chosen))
 
     @property
     def modes(self) -> int:

@@ -79,6 +79,7 @@ class TrainingFolder:
                 f"Got {got:,}. Restore the file, or use --fresh to train anew."
             )
         self._curve.truncate(position)
+        self.curve()  # a damaged one is refused before anything is written
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a line to the curve."""
@@ -94,9 +95,25 @@ class TrainingFolder:
 
 
 def read_curve(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of the curve in a folder. A last line that a killed training left half written is left out."""
+    """The lines of the curve in a folder. A last line that a killed training left half written is left out.
+
+    Raises:
+        InputError: A line that is damaged.
+    """
     lines = (Path(path) / CURVE).read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1]]
+    rows = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or not all(isinstance(value, float | int | str) for value in row.values()):
+            raise InputError(
+                f"{str(Path(path) / CURVE)!r}, line {number}: expected a JSON object of numbers. Got "
+                f"{line[:60]!r}. Restore the file, or use --fresh to train anew."
+            )
+        rows.append(row)
+    return rows
 
 
 def _check_ours(path: Path, config: TrainingConfig, *, fresh: bool) -> None:

@@ -15,7 +15,8 @@ from softplace.errors import InputError, nearest
 from softplace.memory.tasks.task import Task
 
 MODELS = ("ntm", "dnc", "lstm")
-MOST = 10**7
+MOST = {"layers": 1000, "shift_range": 10_000, "read_heads": 10_000, "write_heads": 10_000, "segments": 10**9}
+"""The largest of a size that is taken, 10 million of those that are not here: beyond, a computer is only kept busy."""
 _GIVEN = ("input_size", "output_size", "batch_first")  # tasks are time first
 _TRAINING = ("learning_rate", "batch")
 _WAYS = ("segments", "kernel", "device", "dtype")
@@ -69,8 +70,9 @@ def complete(model: str, task: Task, sizes: Mapping[str, Any]) -> dict[str, Any]
     for name, value in sizes.items():
         if name not in known:
             raise InputError(f"Model {model!r} has no {name!r}. {nearest(name, known)}")
-        if isinstance(value, int) and abs(value) > MOST:
-            raise InputError(f"{name!r} must be at most {MOST:,}. Got {value}. Leave it out for the paper's.")
+        most = MOST.get(name, 10**7)
+        if isinstance(value, int) and abs(value) > most:
+            raise InputError(f"{name!r} must be at most {most:,}. Got {value}. Leave it out for the paper's.")
     if "map" in sizes:
         maps.get(sizes["map"])
     paper = preset(model, task, sizes.get("controller"))

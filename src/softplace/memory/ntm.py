@@ -33,6 +33,7 @@ from softplace.memory.controller import (
     in_segments,
     recurrent_weights,
     time_first,
+    weights_of,
 )
 
 ORDERS = ("write-read", "read-write")
@@ -313,7 +314,7 @@ class NTM(nn.Module):
                 transforms) lengths out of range.
         """
         inputs, state, lengths = self._prepare(inputs, state, lengths)
-        parameters, segments = dict(self.named_parameters()), self.segments
+        parameters, segments = weights_of(self, self.config.layers), self.segments
         outputs, state = ntm(
             inputs, state, parameters, self.config, lengths=lengths, segments=segments, kernel=self.kernel
         )
@@ -322,7 +323,7 @@ class NTM(nn.Module):
     def trace(self, inputs: Tensor, state: NTMState | None = None, lengths: Tensor | None = None) -> NTMTrace:
         """Every stage of every step, time first; arguments as in a call. Always the plain path."""
         inputs, state, lengths = self._prepare(inputs, state, lengths)
-        parameters = dict(self.named_parameters())
+        parameters = weights_of(self, self.config.layers)
         pre = linear(inputs, parameters["input_weight"], parameters["input_bias"])
         steps: list[dict[str, Tensor]] = []
         hidden, reads, _ = _sequence(pre, state, lengths, parameters, self.config, steps)

@@ -237,7 +237,7 @@ def _known(path: Path, step: int, sequences: int) -> list[Evaluation] | None:
             )
             for each in content["evaluations"]
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # it is made again, from the checkpoint
 
 

@@ -9,6 +9,7 @@ at a step is not tabled; the CSV file has it.
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,7 @@ def _pack(numbers: Sequence[float]) -> dict[str, Any]:
     known = [number for number in numbers if math.isfinite(number)]
     # The script reads six digits of the ends, so the levels are counted between what it reads.
     low, high = (float(f"{end:.6g}") for end in ((min(known), max(known)) if known else (0.0, 0.0)))
-    scale = (LEVELS - 1) / (high - low) if high > low else 0.0
+    scale = (LEVELS - 1) / (high - low) if high - low > LEVELS * sys.float_info.min else 0.0
     packed = []
     for number in numbers:
         code = min(max(round((number - low) * scale), 0), LEVELS - 1) if math.isfinite(number) else LEVELS

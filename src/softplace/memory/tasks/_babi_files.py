@@ -87,11 +87,18 @@ def load(data: str, size: str) -> Corpus:
     Raises:
         InputError: Nothing there, no tasks in it, a file that cannot be read, or a malformed line.
     """
-    path = _source(Path(data).expanduser())
     stamps = []
-    for each in [path] if path.is_file() else sorted(path.rglob("qa*.txt")):
-        stat = each.stat()
-        stamps.append((str(each), stat.st_size, stat.st_mtime_ns))
+    try:
+        path = _source(Path(data).expanduser())
+        for each in [path] if path.is_file() else sorted(path.rglob("qa*.txt")):
+            stat = each.stat()
+            stamps.append((str(each), stat.st_size, stat.st_mtime_ns))
+    except (OSError, RuntimeError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"'data' of task 'babi' must be a folder or archive that can be read. Got {data[:200]!r}: {said}. "
+            "Check the path."
+        ) from error
     return _load(path, size, tuple(stamps))
 
 
@@ -101,6 +108,11 @@ def _source(path: Path) -> Path:
         raise InputError(
             f"'data' of task 'babi' must be a folder or archive with the bAbI tasks. Got {str(path)!r}, which does not "
             f"exist. Check the path."
+        )
+    if not path.is_file() and not path.is_dir():
+        raise InputError(
+            f"'data' of task 'babi' must be a folder or archive with the bAbI tasks. Got {str(path)!r}, which is "
+            "neither a file nor a folder. Check the path."
         )
     if path.is_file() or next(path.rglob("qa*.txt"), None) is not None:
         return path

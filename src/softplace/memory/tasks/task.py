@@ -149,7 +149,7 @@ def build_fields(kind: type[Kind], title: str, options: Mapping[str, Any]) -> Ki
     Raises:
         InputError: An option that it does not have, or a value that it cannot have.
     """
-    known = tuple(each.name for each in fields(kind))  # type: ignore[arg-type]
+    known = tuple(each.name for each in fields(kind) if each.init and each.name != "name")  # type: ignore[arg-type]
     for each in options:
         if each not in known:
             hint = nearest(each, known) if known else "It has none."

@@ -222,7 +222,7 @@ def _heads(results: Results) -> Section:
         for arm in results.arms:
             records = [record for record in _fine(results, task, arm.name) if "trace" in record.probes]
             if records:
-                best = min(records, key=lambda record: record.metrics["mean_bits"] or 0.0)
+                best = min(records, key=_mean_bits)
                 fields = cast("dict[str, Any]", best.probes["trace"])
                 traces[arm.name] = SimpleNamespace(**{name: torch.tensor(value) for name, value in fields.items()})
         if traces:
@@ -284,3 +284,8 @@ def _facts(results: Results) -> dict[str, Cell]:
         median = math.nan if scores is None else float(np.median(scores[SOFTMAX]))
         facts[f"{task.label}: median steps to 1 bit with softmax"] = None if math.isnan(median) else round(median)
     return facts
+
+
+def _mean_bits(record: MemberRecord) -> float:
+    value = record.metrics["mean_bits"]
+    return math.inf if value is None else value
