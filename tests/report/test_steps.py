@@ -94,8 +94,11 @@ def unpacked(panel: dict[str, Any]) -> list[float]:
 # How it is packed and tabled
 
 
+NUMBERS = st.floats(-1e6, 1e6).filter(lambda value: value == 0.0 or abs(value) > 1e-290)  # nearer to 0 they count as 0
+
+
 @settings(max_examples=100, deadline=None)
-@given(values=st.lists(st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, None, 0.0, 1.0]), min_size=1))
+@given(values=st.lists(NUMBERS | st.sampled_from([math.nan, math.inf, None, 0.0, 1.0]), min_size=1))
 def test_a_packed_number_is_off_by_half_a_level_at_most(values: list[float | None]) -> None:
     rows = [{"panel": "p", "row": 0, "step": step, "value": value} for step, value in enumerate(values)]
     [panel] = pack_panels(step_panels(steps(rows, series=None)))

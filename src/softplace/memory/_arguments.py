@@ -35,10 +35,8 @@ def whole(name: str, value: Any, least: int, most: int = MOST) -> int:
 
 def positive(name: str, value: Any) -> float:
     """A number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value <= 1e30:
-        raise InputError(
-            f"{name!r} must be a number above 0 and at most 1e30. Got {_shown(value)}. Leave it out for the usual."
-        )
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < math.inf:
+        raise InputError(f"{name!r} must be a number above 0. Got {_shown(value)}. Leave it out for the usual.")
     if value > LARGEST:
         raise InputError(f"{name!r} must be at most {LARGEST:g}. Got {_shown(value)}. Leave it out for the usual.")
     return float(value)
