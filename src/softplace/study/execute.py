@@ -177,7 +177,10 @@ class Workers:
             device=self._device,
         )
         if self._pool is not None:
-            future: Future[Progress] = self._pool.submit(_advance_in_worker, job, state)
+            try:
+                future: Future[Progress] = self._pool.submit(_advance_in_worker, job, state)
+            except BrokenProcessPool as error:
+                raise self._killed() from error
             return future
         done: Future[Progress] = Future()
         with _one_thread():
@@ -193,10 +196,13 @@ class Workers:
         try:
             return future.result()
         except BrokenProcessPool as error:
-            raise InputError(
-                f"workers: expected {self.count} processes to live, got one that was killed, as happens when memory "
-                "runs out. Nothing that was finished is lost: free some memory and run the same command again."
-            ) from error
+            raise self._killed() from error
+
+    def _killed(self) -> InputError:
+        return InputError(
+            f"workers: expected {self.count} processes to live, got one that was killed, as happens when memory "
+            "runs out. Nothing that was finished is lost: free some memory and run the same command again."
+        )
 
     def __enter__(self) -> "Workers":
         return self
