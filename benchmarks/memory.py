@@ -297,6 +297,7 @@ def fleet_table(case: Case, others: dict[str, peers.Build], arguments: argparse.
         )
         for name, kernel in (("kernel", True), ("plain", False))
     }
+    calls["kernel, all at once"] = fleet_step(case, kernel=True)
     calls["plain, all at once"] = fleet_step(case, kernel=False)
     for name, build in others.items():
         calls[f"{name}, one after another"] = one_after_another([training(build(case), case) for _ in range(MEMBERS)])
