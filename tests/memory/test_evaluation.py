@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from softplace.errors import InputError
 from softplace.memory.evaluation import RANGE, answer, evaluate, overall
 from softplace.memory.models import MODELS, build, complete, preset
-from softplace.memory.randomness import derive, generator
 from softplace.memory.tasks import get
 from softplace.memory.tasks.algorithmic import Copy
 from softplace.memory.tasks.babi import Babi
+from softplace.randomness import derive, generator
 
 
 class Constant(nn.Module):

@@ -21,10 +21,10 @@ from softplace.memory.evaluation import answer
 from softplace.memory.folder import CURVE, TrainingFolder
 from softplace.memory.optimizer import GravesRMSProp
 from softplace.memory.progress import Display, Snapshot
-from softplace.memory.randomness import generator
 from softplace.memory.tasks import curriculum as curricula
 from softplace.memory.tasks.curriculum import Progress, Uniform
 from softplace.memory.tasks.task import Episode, Task
+from softplace.randomness import generator
 
 OPTIMIZERS = ("rmsprop", "adam")
 FAR_WORSE = 1000.0  # times the first loss: taken for a training that will not come back

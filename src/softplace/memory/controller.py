@@ -128,6 +128,18 @@ def alive(lengths: Tensor, steps: int) -> Tensor:
     return (torch.arange(steps, device=lengths.device).unsqueeze(-1) < lengths).unsqueeze(-1)
 
 
+def stacked(steps: Sequence[Mapping[str, Tensor]], lengths: Tensor | None, count: int) -> dict[str, Tensor]:
+    """The stages (B, ...) of the first `count` steps as (T, B, ...), zero at steps beyond a sequence's length."""
+    stages = {name: torch.stack([each[name] for each in steps])[:count] for name in steps[0]}
+    if lengths is None:
+        return stages
+    taking = alive(lengths, count).squeeze(-1)
+    return {
+        name: torch.where(taking.reshape(*taking.shape, *[1] * (value.dim() - 2)), value, 0.0)
+        for name, value in stages.items()
+    }
+
+
 def check_sizes(of: str, *, least: int = 1, **sizes: object) -> None:
     """Raise `InputError` for what is no whole number of at least `least`."""
     for name, size in sizes.items():

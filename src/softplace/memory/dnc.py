@@ -21,7 +21,6 @@ from softplace.memory.allocation import allocate_heads, retention, usage
 from softplace.memory.controller import (
     add_controller,
     advance,
-    alive,
     answer,
     check_choice,
     check_kind,
@@ -31,6 +30,7 @@ from softplace.memory.controller import (
     drawn,
     in_segments,
     recurrent_weights,
+    stacked,
     time_first,
     weights_of,
 )
@@ -313,11 +313,7 @@ class DNC(nn.Module):
         outputs = answer(hidden, reads, lengths, parameters)
         # Without a step, the shapes are those of one beside the sequence.
         stages = steps or [_step(pre.new_zeros(pre.shape[1:]), state, parameters, self.config)[1]]
-        stacked = {name: torch.stack([each[name] for each in stages])[: len(steps)] for name in stages[0]}
-        if lengths is not None:
-            taking = alive(lengths, len(steps))
-            stacked = {name: torch.where(_beside(taking, value), value, 0.0) for name, value in stacked.items()}
-        return DNCTrace(**stacked, outputs=outputs)
+        return DNCTrace(**stacked(stages, lengths, len(steps)), outputs=outputs)
 
     def extra_repr(self) -> str:
         """What `print(net)` says."""
@@ -494,11 +490,6 @@ def _where(alive: Tensor, after: DNCState, before: DNCState) -> DNCState:
         return torch.where(alive.reshape(shape), new, old)
 
     return _each(choose, after, before)
-
-
-def _beside(taking: Tensor, values: Tensor) -> Tensor:
-    """(T, B, 1) with axes of size 1 up to those of the values."""
-    return taking.reshape(*taking.shape[:2], *[1] * (values.dim() - 2))
 
 
 def _check_state(state: object, start: DNCState) -> None:

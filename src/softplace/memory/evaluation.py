@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from softplace.errors import InputError
-from softplace.memory.randomness import generator
 from softplace.memory.tasks import metrics
 from softplace.memory.tasks.babi import Babi
 from softplace.memory.tasks.task import Episode, Task
+from softplace.randomness import generator
 
 RANGE = "training range"
 SEQUENCES = 200

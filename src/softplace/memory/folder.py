@@ -7,12 +7,12 @@ taken when a training goes on. Whoever trains holds a lock on it that the operat
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from softplace._locks import try_lock
 from softplace.errors import InputError
 from softplace.memory import checkpoint
 from softplace.memory.checkpoint import CHECKPOINT, CONFIG, TrainingConfig
@@ -45,7 +45,7 @@ class TrainingFolder:
         except OSError as error:
             raise checkpoint.unwritable(path, error) from error
         with curve:
-            if not _try_lock(curve.fileno()):
+            if not try_lock(curve.fileno()):
                 raise InputError(
                     f"{str(path)!r}: expected a free folder. Got one that a training runs in. Wait for it."
                 )
@@ -149,26 +149,3 @@ def _differences(there: TrainingConfig, here: TrainingConfig) -> Sequence[str]:
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     ]
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        os.lseek(descriptor, 1 << 40, os.SEEK_SET)  # beyond the text: what is locked cannot be read there
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_END)
-        return True
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

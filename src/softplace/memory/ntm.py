@@ -23,7 +23,6 @@ from softplace.memory.controller import (
     Layers,
     add_controller,
     advance,
-    alive,
     answer,
     check_choice,
     check_sizes,
@@ -32,6 +31,7 @@ from softplace.memory.controller import (
     drawn,
     in_segments,
     recurrent_weights,
+    stacked,
     time_first,
     weights_of,
 )
@@ -330,13 +330,7 @@ class NTM(nn.Module):
         outputs = answer(hidden, reads, lengths, parameters)
         if not steps:  # the shapes are those of one step beside the sequence
             _sequence(pre.new_zeros(1, *pre.shape[1:]), state, None, parameters, self.config, steps)
-        stacked = {name: torch.stack([each[name] for each in steps])[: len(pre)] for name in steps[0]}
-        if lengths is not None:
-            taking = alive(lengths, len(pre))
-            for name, value in stacked.items():
-                beside = taking.reshape(*taking.shape[:2], *[1] * (value.dim() - 2))
-                stacked[name] = torch.where(beside, value, 0.0)
-        return NTMTrace(**stacked, outputs=outputs)
+        return NTMTrace(**stacked(steps, lengths, len(pre)), outputs=outputs)
 
     def extra_repr(self) -> str:
         """What `print(net)` says."""

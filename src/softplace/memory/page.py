@@ -18,8 +18,8 @@ from softplace.memory import models
 from softplace.memory._steps import steps_figure as steps_figure
 from softplace.memory.checkpoint import TrainingConfig
 from softplace.memory.evaluation import Evaluation, Measure
-from softplace.memory.randomness import generator
 from softplace.memory.tasks.task import Task
+from softplace.randomness import generator
 from softplace.report.page import write_page
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Report, Section
 

@@ -30,10 +30,10 @@ from softplace.memory.checkpoint import TrainingConfig
 from softplace.memory.evaluation import SEQUENCES, Evaluation, Measure, evaluate, overall
 from softplace.memory.folder import EVALUATION, PAGE, TrainingFolder
 from softplace.memory.progress import Display, Silent
-from softplace.memory.randomness import derive
 from softplace.memory.tasks import curriculum as curricula
 from softplace.memory.tasks.curriculum import Uniform
 from softplace.memory.tasks.task import Task
+from softplace.randomness import derive
 
 GRAPHS = ("traversal", "shortest-path", "inference")
 """Tasks whose data are a graph."""

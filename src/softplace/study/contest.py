@@ -8,7 +8,6 @@ measured) and a report (criteria and figures). Another package adds one with an 
 """
 
 import copy
-import hashlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,8 @@ import torch
 from torch import Tensor
 
 from softplace.maps import Map
+from softplace.randomness import derive as derive
+from softplace.randomness import generator as generator
 from softplace.report.records import PlaceReport
 from softplace.study.data import Table
 from softplace.study.optimizer import Adam, Optimizer
@@ -200,17 +201,6 @@ class Options:
     preset: Literal["quick", "full"] = "quick"
     maps: tuple[str | Map, ...] | None = None
     table: Table | None = None
-
-
-def derive(seed: int, *labels: str | int) -> int:
-    """A 63-bit seed for one purpose, from a member's seed and labels: independent streams without any state."""
-    text = "/".join(map(str, (seed, *labels)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def generator(seed: int, *labels: str | int) -> torch.Generator:
-    """A CPU generator seeded by `derive`: random numbers that depend on the labels alone, on every device."""
-    return torch.Generator().manual_seed(derive(seed, *labels))
 
 
 def looped(function: Callable[..., Tensor], *arguments: Mapping[str, Tensor] | Tensor) -> Tensor:

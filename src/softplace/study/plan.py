@@ -27,7 +27,10 @@ from softplace.study.contest import Arm, Contest, Task
 from softplace.study.store import MemberRecord, Role, identity
 
 EXTENSIONS = 2
-_ENGINE = ("softplace.study.fleet", "softplace.study.contest", "softplace.study.optimizer", "softplace.study.data")
+_ENGINE = (
+    "softplace.randomness",
+    *(f"softplace.study.{name}" for name in ("fleet", "contest", "optimizer", "data")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 
+from softplace._locks import try_lock
 from softplace.errors import InputError
 
 JSON: TypeAlias = Any
@@ -508,7 +509,7 @@ def _lock(folder: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if not _try_lock(descriptor):
+            if not try_lock(descriptor):
                 holder = os.read(descriptor, 200).decode(errors="replace") or "(starting)"
                 way = "wait for it, stop it, or use another --out"
                 raise InputError(f"study folder {folder} is in use by process {holder}: expected a free one; {way}")
@@ -535,27 +536,7 @@ def _unlock(folder: Path, descriptor: int) -> None:
         os.close(descriptor)
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # beyond the text: what is locked cannot be read there
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-        return True
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+if sys.platform != "win32":
 
     def _after_fork() -> None:
         """A forked worker that outlives a killed parent must not keep the folder locked."""

@@ -16,5 +16,5 @@ def derive(seed: int, *labels: str | int) -> int:
 
 
 def generator(seed: int, *labels: str | int) -> torch.Generator:
-    """A CPU generator seeded by `derive`."""
+    """A CPU generator seeded by `derive`: random numbers that depend on the labels alone, on every device."""
     return torch.Generator().manual_seed(derive(seed, *labels))
