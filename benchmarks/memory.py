@@ -29,13 +29,14 @@ from pathlib import Path
 import psutil
 import torch
 from torch import Tensor
-from torch.func import functional_call, stack_module_state
+from torch.func import stack_module_state
 from torch.nn import functional
 
 from benchmarks import memory_peers as peers
 from benchmarks.memory_peers import Case, Network, dnc, ntm
 from softplace.maps import topk_softmax
 from softplace.memory.dnc import DNC
+from softplace.memory.members import together
 from softplace.memory.ntm import NTM
 from softplace.study.execute import cores
 
@@ -253,19 +254,15 @@ def _judged(reached: bool) -> str:
 
 
 def fleet_step(case: Case, *, kernel: bool) -> Call:
-    """A training step of all members at once: stacked parameters, `torch.vmap` over `functional_call`."""
+    """A training step of all members at once: stacked parameters and `together`."""
     modules = [ours(case, kernel=kernel).module for _ in range(MEMBERS)]
     parameters, buffers = stack_module_state(modules)
     inputs, targets = copy_task(case, MEMBERS)
     optimizer = optimizer_of(case, list(parameters.values()))
 
-    def one(own: dict[str, Tensor], fixed: dict[str, Tensor], data: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(modules[0], (own, fixed), (data,))[0]
-        return outputs
-
     def step() -> None:
         optimizer.zero_grad()
-        outputs = torch.vmap(one)(parameters, buffers, inputs)[:, -targets.shape[1] :]
+        outputs = together(modules[0], {**parameters, **buffers}, inputs)[0][:, -targets.shape[1] :]
         losses = functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").flatten(1).mean(1)
         losses.sum().backward()
         gradients = [each.grad for each in parameters.values() if each.grad is not None]

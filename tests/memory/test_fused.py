@@ -571,7 +571,7 @@ def test_a_compiled_net_calls_the_kernel_once(machine: type[Net]) -> None:
     check_compiled(machine, calls)  # type: ignore[arg-type]
     # Once more for the call without gradients.
     assert [each for each in calls.names if "memory_sequence" in each] == ["softplace.memory_sequence.default"] * 2
-    assert len(calls.names) < 100
+    assert len(calls.names) < 150
 
 
 @machines

@@ -129,6 +129,8 @@ def run(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Hidden units (T, B, L * H), reads (T, B, R * M) and the fields of the last state.
 
+    All tensors may have a leading axis S: then so have the results.
+
     Args:
         machine: 0 for an NTM, 1 for a DNC.
         sizes: `_SIZES`.
@@ -140,37 +142,38 @@ def run(
         state: Six fields of the memory, `None` for those it has not; then reads (B, R * M), and hidden units and cells
             (L, B, H), empty for a feed-forward controller.
     """
+    single = pre.dim() == 3
+    if single:
+        pre, interface_weight, interface_bias = pre[None], interface_weight[None], interface_bias[None]
+        recurrent = [each[None] for each in recurrent]
+        lengths = None if lengths is None else lengths[None]
+        state = [None if each is None else each[None] for each in state]
     _check(sizes, pre, lengths, recurrent, interface_weight, interface_bias, state)
-    batch = pre.shape[1]
-    nothing = pre.new_zeros(batch, 0)
+    rows = (len(pre), pre.shape[2])
+    nothing = pre.new_zeros(*rows, 0)
     fields = [nothing if each is None else each for each in state]
-    fields[-2:] = [each.transpose(0, 1) for each in fields[-2:]]
-    fields = [each.reshape(1, batch, -1).contiguous() for each in fields]
-    tensors = [pre, *recurrent, interface_weight, interface_bias, *fields]
+    fields[-2:] = [each.transpose(1, 2) for each in fields[-2:]]
+    fields = [each.reshape(*rows, -1).contiguous() for each in fields]
+    weights = [each.contiguous() for each in recurrent]
+    interface = (interface_weight.contiguous(), interface_bias.contiguous())
+    tensors = [pre, *weights, *interface, *fields]
     transformed = torch._C._are_functorch_transforms_active()  # then no tensor tells whether it needs a gradient
     keep = torch.is_grad_enabled() and (transformed or any(each.requires_grad for each in tensors))
+    whole = None if lengths is None else lengths.to(torch.int64).contiguous()
+    first = (machine, list(sizes), keep, pre.contiguous(), whole)
     rest: Sequence[Tensor]
-    first = (
-        machine,
-        list(sizes),
-        keep,
-        pre[None].contiguous(),
-        None if lengths is None else lengths[None].to(torch.int64).contiguous(),
-    )
-    weights = [each[None].contiguous() for each in recurrent]
-    interface = (interface_weight[None].contiguous(), interface_bias[None].contiguous())
     if torch.compiler.is_compiling() or transformed:
         hidden, reads, *rest = _sequence(*first, weights, *interface, fields)
     else:  # as the operator, without its tenth of a millisecond
         hidden, reads, *rest = _Sequence.apply(*first, len(weights), *weights, *interface, *fields)  # type: ignore[no-untyped-call]
     after = []
     for number, (given, made) in enumerate(zip(state, rest[:_FIELDS], strict=True)):
-        made = made[0]
         if given is not None:
             cells = number >= _FIELDS - 2 and given.numel() > 0
-            made = made.reshape(batch, *given.shape[::2]).transpose(0, 1) if cells else made.reshape(given.shape)
-        after.append(made)
-    return hidden[0], reads[0], after
+            layers, units = given.shape[1], given.shape[-1]
+            made = made.reshape(*rows, layers, units).transpose(1, 2) if cells else made.reshape(given.shape)
+        after.append(made[0] if single else made)
+    return (hidden[0], reads[0], after) if single else (hidden, reads, after)
 
 
 def _check(
@@ -184,9 +187,10 @@ def _check(
 ) -> None:
     """Raise `InputError` for a tensor of another shape than the sizes say: the kernel reads where it is told to."""
     slots, width, reads, writes, hidden, layers, _, _, flags = sizes
-    batch, recurs = pre.shape[1], bool(flags & LSTM)
+    members, _, batch, _ = pre.shape
+    recurs = bool(flags & LSTM)
     gates, units = hidden * (4 if recurs else 1), layers * hidden
-    interface = interface_bias.shape[0]
+    interface = interface_bias.shape[-1]
     links = slots * slots if flags & LINKED else 0
     heads = (reads + writes) * slots
     dnc = state[2] is not None
@@ -196,11 +200,12 @@ def _check(
     fields = [each for each in state if each is not None]
     seen = [reads * width + hidden * (recurs + (layer > 0)) for layer in range(layers)]
     shapes = [
-        ("pre", pre.shape[2:], (layers * gates,)),
-        *(("lengths", lengths.shape, (batch,)) for lengths in ([] if lengths is None else [lengths])),
-        *(("recurrent_weight", w.shape, (gates, own)) for w, own in zip(recurrent, seen, strict=True)),
-        ("interface_weight", interface_weight.shape, (interface, units)),
-        *(("state", (each.numel(),), (batch * size,)) for each, size in zip(fields, wanted, strict=True)),
+        ("pre", pre.shape[3:], (layers * gates,)),
+        *(("lengths", lengths.shape, (members, batch)) for lengths in ([] if lengths is None else [lengths])),
+        *(("recurrent_weight", w.shape, (members, gates, own)) for w, own in zip(recurrent, seen, strict=True)),
+        ("interface_weight", interface_weight.shape, (members, interface, units)),
+        ("interface_bias", interface_bias.shape, (members, interface)),
+        *(("state", (each.numel(),), (members * batch * size,)) for each, size in zip(fields, wanted, strict=True)),
     ]
     for name, got, shape in shapes:
         if tuple(got) != tuple(shape):

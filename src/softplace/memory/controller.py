@@ -79,6 +79,9 @@ def recurrent_weights(parameters: Mapping[str, Tensor], layers: int) -> list[Ten
     return [parameters[f"recurrent_weight_{layer}"].t() for layer in range(layers)]
 
 
+INITIALS = tuple(f"initial_{name}" for name in ("memory", "weights", "reads", "hidden", "cell"))
+
+
 def add_controller(
     net: nn.Module,
     controller: str,
@@ -115,6 +118,18 @@ def weights_of(net: nn.Module, layers: int) -> dict[str, Tensor]:
     recurrent = (f"recurrent_weight_{layer}" for layer in range(layers))
     names = ("input_weight", "input_bias", *recurrent, "interface_weight", "interface_bias")
     return {name: getattr(net, name) for name in (*names, "output_weight", "output_bias") if hasattr(net, name)}
+
+
+def initials(net: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a net that its first state is made of, by name."""
+    return {name: getattr(net, name) for name in INITIALS if hasattr(net, name)}
+
+
+def spread(values: Tensor, batch: int, axis: int) -> Tensor:
+    """The same values for every sequence, along a new axis."""
+    shape = list(values.unsqueeze(axis).shape)
+    shape[axis] = batch
+    return values.unsqueeze(axis).expand(shape)
 
 
 def drawn(rows: int, columns: int, fan_in: int, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
@@ -261,5 +276,12 @@ def in_segments(
 
 def answer(hidden: Tensor, reads: Tensor, lengths: Tensor | None, parameters: Mapping[str, Tensor]) -> Tensor:
     """The outputs of the whole sequence: linear in hidden units and reads, zero in padding."""
-    outputs = linear(torch.cat([hidden, reads], -1), parameters["output_weight"], parameters["output_bias"])
+    outputs = affine(torch.cat([hidden, reads], -1), parameters["output_weight"], parameters["output_bias"])
     return outputs if lengths is None else torch.where(alive(lengths, len(outputs)), outputs, 0.0)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`x W^T + b`: x (..., I), W (O, I), b (O,), or each with a leading axis S."""
+    if weight.dim() == 2:
+        return linear(x, weight, bias)
+    return torch.baddbmm(bias.unsqueeze(1), x.flatten(1, -2), weight.mT).view(*x.shape[:-1], -1)

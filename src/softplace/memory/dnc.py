@@ -29,7 +29,9 @@ from softplace.memory.controller import (
     checked_lengths,
     drawn,
     in_segments,
+    initials,
     recurrent_weights,
+    spread,
     stacked,
     time_first,
     weights_of,
@@ -253,27 +255,7 @@ class DNC(nn.Module):
         Args:
             batch: B.
         """
-        config, memory = self.config, self.initial_memory
-        layers = config.layers if config.controller == "lstm" else 0
-        order = memory.new_zeros(batch, config.write_heads, config.slots)
-        links: Tensor | SparseLinks
-        if config.links == "dense":
-            links = memory.new_zeros(*order.shape, config.slots)
-        elif config.links == "sparse":
-            links = no_sparse_links(order, config.sparse_links)
-        else:
-            links = memory.new_zeros(batch, 0, 0, 0)
-        return DNCState(
-            memory=memory.expand(batch, *memory.shape),
-            usage=memory.new_zeros(batch, config.slots),
-            precedence=order,
-            links=links,
-            read_weights=memory.new_zeros(batch, config.read_heads, config.slots),
-            write_weights=order,
-            reads=memory.new_zeros(batch, config.read_heads, config.width),
-            hidden=memory.new_zeros(layers, batch, config.hidden_size),
-            cell=memory.new_zeros(layers, batch, config.hidden_size),
-        )
+        return first_state(initials(self), self.config, batch)
 
     def forward(
         self, inputs: Tensor, state: DNCState | None = None, lengths: Tensor | None = None
@@ -330,6 +312,39 @@ class DNC(nn.Module):
         if state is not None:
             _check_state(state, start)
         return inputs, start if state is None else state, checked_lengths(lengths, inputs)
+
+
+def first_state(initial: Mapping[str, Tensor], config: DNCConfig, batch: int) -> DNCState:
+    """The state before the first step: everything zero but the memory.
+
+    Args:
+        initial: "initial_memory", (N, M); with a leading axis S, the state has one too.
+    """
+    memory = initial["initial_memory"]
+    members, layers = memory.shape[:-2], config.layers if config.controller == "lstm" else 0
+
+    def zeros(*shape: int) -> Tensor:
+        return memory.new_zeros(*members, *shape)
+
+    order = zeros(batch, config.write_heads, config.slots)
+    links: Tensor | SparseLinks
+    if config.links == "dense":
+        links = zeros(*order.shape[-3:], config.slots)
+    elif config.links == "sparse":
+        links = no_sparse_links(order, config.sparse_links)
+    else:
+        links = zeros(batch, 0, 0, 0)
+    return DNCState(
+        memory=spread(memory, batch, -3),
+        usage=zeros(batch, config.slots),
+        precedence=order,
+        links=links,
+        read_weights=zeros(batch, config.read_heads, config.slots),
+        write_weights=order,
+        reads=zeros(batch, config.read_heads, config.width),
+        hidden=zeros(layers, batch, config.hidden_size),
+        cell=zeros(layers, batch, config.hidden_size),
+    )
 
 
 def dnc(

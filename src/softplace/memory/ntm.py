@@ -30,7 +30,9 @@ from softplace.memory.controller import (
     checked_lengths,
     drawn,
     in_segments,
+    initials,
     recurrent_weights,
+    spread,
     stacked,
     time_first,
     weights_of,
@@ -281,19 +283,7 @@ class NTM(nn.Module):
         Args:
             batch: B.
         """
-        if self.config.controller == "lstm":
-            hidden, cell = (
-                each.unsqueeze(1).expand(-1, batch, -1) for each in (self.initial_hidden, self.initial_cell)
-            )
-        else:
-            hidden = cell = self.initial_reads.new_zeros(0, batch, self.config.hidden_size)
-        return NTMState(
-            memory=self.initial_memory.expand(batch, -1, -1),
-            weights=torch.softmax(self.initial_weights, -1).expand(batch, -1, -1),
-            reads=self.initial_reads.expand(batch, -1, -1),
-            hidden=hidden,
-            cell=cell,
-        )
+        return first_state(initials(self), self.config, batch)
 
     def forward(
         self, inputs: Tensor, state: NTMState | None = None, lengths: Tensor | None = None
@@ -347,6 +337,22 @@ class NTM(nn.Module):
         if state is not None:
             check_state(state, start)
         return inputs, start if state is None else state, checked_lengths(lengths, inputs)
+
+
+def first_state(initial: Mapping[str, Tensor], config: NTMConfig, batch: int) -> NTMState:
+    """The state before the first step, the same for every sequence.
+
+    Args:
+        initial: By the names of `NTM`'s parameters and buffers that begin with `initial_`; with a leading axis S, the
+            state has one too.
+    """
+    memory, weights, reads = (initial[f"initial_{name}"] for name in ("memory", "weights", "reads"))
+    if config.controller == "lstm":
+        hidden, cell = spread(initial["initial_hidden"], batch, -2), spread(initial["initial_cell"], batch, -2)
+    else:
+        hidden = cell = reads.new_zeros(*reads.shape[:-2], 0, batch, config.hidden_size)
+    weights = torch.softmax(weights, -1)
+    return NTMState(spread(memory, batch, -3), spread(weights, batch, -3), spread(reads, batch, -3), hidden, cell)
 
 
 def ntm(

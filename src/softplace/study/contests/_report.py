@@ -123,12 +123,13 @@ def _criterion(claim: Claim, metric: Metric, task: Task, against: Sequence[str],
     side = "lower" if metric.higher_is_better == (claim.says == "worse") else "higher"
     other = "better" if claim.says == "worse" else "worse"
     unit = claim.unit.removesuffix("s") if claim.region * claim.scale == 1.0 else claim.unit
+    near = f"Practically the same: within {claim.region * claim.scale:g} {unit}"
+    same = near if claim.region else "Nothing counts as practically the same"
     text = (
         f"Measure: {metric.label}, task “{task.label}”, n = {n} paired seeds that chose no learning rate. "
         f"Supported if softmax is {side} than {'each of ' * (len(against) > 1)}{', '.join(against)} (sign-flip "
         f"p ≤ 0.05 after Holm over {family} arms, and a 95 % interval without 0); opposite if it is {other} than "
-        f"each; cannot tell while more seeds could still support it; else not supported. Practically the same: within "
-        f"{claim.region * claim.scale:g} {unit}"
+        f"each; cannot tell while more seeds could still support it; else not supported. {same}"
     )
     return f"{text.rstrip()}."
 

@@ -14,11 +14,11 @@ from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from softplace.errors import InputError
 from softplace.memory import tasks
 from softplace.memory.lstm import LSTMBaseline
+from softplace.memory.members import together
 from softplace.memory.ntm import NTM
 from softplace.memory.tasks import Episode
 from softplace.study.contest import (
@@ -131,28 +131,20 @@ class Machines(Members):
 
     def losses(self, *batch: Tensor) -> Tensor:
         """Bits per sequence of every member, the mean of its batch, (M,)."""
-
-        def one(parameters: dict[str, Tensor], *parts: Tensor) -> Tensor:
-            own = Episode(*parts)
-            outputs, _ = functional_call(self.net, parameters, (own.inputs,))
-            return self.task.episodes.loss(outputs, own).mean()
-
-        return torch.vmap(one)(self.parameters, *batch)
+        episode = Episode(*batch)
+        outputs, _ = together(self.net, self.parameters, episode.inputs)
+        bits = self.task.episodes.loss(_beside(outputs), Episode(*map(_beside, episode)))
+        return bits.view(len(outputs), -1).mean(1)
 
     def _run(self, episode: Episode) -> tuple[Tensor, Tensor, Tensor]:
         """Every member on its own episode: bits per sequence, share of wrong bits, and the heads' last weights.
 
         (M,), (M,), (M, B, K, N); without a memory the last has K = N = 0.
         """
-
-        def one(parameters: dict[str, Tensor], *parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            own = Episode(*parts)
-            outputs, state = functional_call(self.net, parameters, (own.inputs,))
-            errors = self.task.episodes.errors(outputs, own)
-            weights = state.weights if self.addresses else outputs.new_zeros(own.inputs.shape[1], 0, 0)
-            return errors["bits"].mean(), errors["wrong share"].mean(), weights
-
-        return torch.vmap(one)(self.parameters, *episode)
+        outputs, state = together(self.net, self.parameters, episode.inputs)
+        errors = self.task.episodes.errors(_beside(outputs), Episode(*map(_beside, episode)))
+        bits, wrong = (errors[name].view(len(outputs), -1).mean(1) for name in ("bits", "wrong share"))
+        return bits, wrong, state.weights if self.addresses else outputs.new_zeros(len(outputs), 1, 0, 0)
 
     def evaluate(self) -> dict[str, Tensor]:
         """Bits at the longest training sequences (at most those of a guess), and how the last reads spread."""
@@ -204,6 +196,11 @@ class Machines(Members):
         metrics = {"entropy": float(entropy(answers).mean()), "sparsity": float(left_out(answers).mean())}
         kept = {name: _rounded(getattr(trace, name)[:, :1]) for name in DRAWN}
         return metrics, {"entropy_steps": _rounded(by_step), "trace": kept}
+
+
+def _beside(values: Tensor) -> Tensor:
+    """The members' sequences beside one another: (M, T, B, ...) as (T, M B, ...); lengths (M, B) as (M B,)."""
+    return values.flatten() if values.ndim == 2 else values.transpose(0, 1).flatten(1, 2)
 
 
 def entropy(weights: Tensor) -> Tensor:
@@ -409,7 +406,7 @@ def check_arm(task: Learn, arm: Arm) -> None:
 COPY: dict[str, dict[str, Any]] = {
     "quick": {
         "training": (4, 8), "beyond": 16, "tested": (2, 4, 8, 12, 16), "bits": 4,
-        "hidden_size": 24, "slots": 20, "width": 8, "steps": 600, "evaluate_every": 20,
+        "hidden_size": 24, "slots": 16, "width": 8, "steps": 500, "evaluate_every": 25,
     },
     "full": {
         "training": (1, 20), "beyond": 40, "tested": (5, 10, 20, 30, 40, 80, 120), "bits": 8,
@@ -418,8 +415,8 @@ COPY: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 RECALL: dict[str, dict[str, Any]] = {
     "quick": {
-        "training": (2, 4), "beyond": 6, "tested": (2, 3, 4, 5, 6, 8), "bits": 6, "vectors": 1,
-        "hidden_size": 32, "slots": 16, "width": 10, "steps": 1200, "evaluate_every": 40,
+        "training": (2, 4), "beyond": 5, "tested": (2, 3, 4, 5), "bits": 5, "vectors": 1,
+        "hidden_size": 32, "slots": 16, "width": 10, "steps": 1200, "evaluate_every": 60,
     },
     "full": {
         "training": (2, 6), "beyond": 10, "tested": (2, 4, 6, 8, 10, 12, 15), "bits": 6, "vectors": 3,
@@ -436,13 +433,12 @@ def contest(options: Options) -> Contest:
     quick = options.preset == "quick"
     about: dict[str, Any] = {
         "optimizer": Adam(clip=10.0),
-        "learning_rates": HALF_DECADES[2:5] if quick else HALF_DECADES[:4],
-        "largest_fleet": 30,  # a step costs a fleet about 2 ms before its members cost anything
+        "largest_fleet": 60,  # a step costs a fleet about 2 ms before its members cost anything
     }
-    chosen = (
-        Learn(name="copy", label="copy", kind="copy", **COPY[options.preset], **about),
-        Learn(name="recall", label="associative recall", kind="associative-recall", **RECALL[options.preset], **about),
-    )
+    rates = (HALF_DECADES[2:6], HALF_DECADES[:6]) if quick else (HALF_DECADES[:4],) * 2
+    copy = {"name": "copy", "label": "copy", "kind": "copy", "learning_rates": rates[0]}
+    recall = {"name": "recall", "label": "associative recall", "kind": "associative-recall", "learning_rates": rates[1]}
+    chosen = (Learn(**copy, **COPY[options.preset], **about), Learn(**recall, **RECALL[options.preset], **about))
     for arm in arms:
         if arm not in ARMS:
             check_arm(chosen[0], arm)

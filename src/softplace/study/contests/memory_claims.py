@@ -118,6 +118,13 @@ def kind_of(claim: Claim) -> str:
     return RECALL if claim.key.endswith("-recall") else COPY
 
 
-def claim_for(claim: Claim, task: Task) -> Claim:
-    """The claim with its region in the unit of the task's measure."""
-    return replace(claim, region=claim.region * task.steps) if claim.metric == "steps_to_learn" else claim
+def claim_for(claim: Claim, task: Task, learned: float) -> Claim:
+    """The claim with its region in the unit of the task's measure.
+
+    Args:
+        learned: The share of the judged networks with softmax that learned the task. Below a half, most steps to learn
+            are the budget, whatever the arm: then the region is 0, so that nothing counts as practically the same.
+    """
+    if claim.metric != "steps_to_learn":
+        return claim
+    return replace(claim, region=claim.region * task.steps if learned >= 0.5 else 0.0)

@@ -45,14 +45,18 @@ def _section(results: Results, claim: Claim) -> Section | None:
     against = [arm for arm in claim.against if arm in present]
     if task is None or not against:
         return None
+    solved = results.scores(task, "solved") or {}
+    learned = float(np.mean(solved.get(SOFTMAX, [0.0])))
+    few = f"Only {learned:.0%} of the networks with softmax learned it in {task.steps:,} steps: most differences are 0."
     return judge(
         results,
-        claim_for(claim, task),
+        claim_for(claim, task, learned),
         task,
         against,
         highlight=HIGHLIGHT,
         tasks=() if claim.metric == "steps_to_learn" else results.contest.tasks,
         figures=_figures(results, claim, task),
+        remarks=[few] if claim.metric == "steps_to_learn" and learned < 0.5 else [],
     )
 
 
