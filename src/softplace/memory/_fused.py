@@ -9,6 +9,7 @@ derivatives and no forward mode: what needs them takes the plain path.
 """
 
 import ctypes
+import math
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -142,38 +143,37 @@ def run(
         state: Six fields of the memory, `None` for those it has not; then reads (B, R * M), and hidden units and cells
             (L, B, H), empty for a feed-forward controller.
     """
-    single = pre.dim() == 3
-    if single:
-        pre, interface_weight, interface_bias = pre[None], interface_weight[None], interface_bias[None]
-        recurrent = [each[None] for each in recurrent]
-        lengths = None if lengths is None else lengths[None]
-        state = [None if each is None else each[None] for each in state]
     _check(sizes, pre, lengths, recurrent, interface_weight, interface_bias, state)
-    rows = (len(pre), pre.shape[2])
+    members, batch = pre.shape[:-3], pre.shape[-2]
+    rows = (members[0] if members else 1, batch)
     nothing = pre.new_zeros(*rows, 0)
     fields = [nothing if each is None else each for each in state]
-    fields[-2:] = [each.transpose(1, 2) for each in fields[-2:]]
+    fields[-2:] = [each.transpose(-3, -2) for each in fields[-2:]]
     fields = [each.reshape(*rows, -1).contiguous() for each in fields]
-    weights = [each.contiguous() for each in recurrent]
-    interface = (interface_weight.contiguous(), interface_bias.contiguous())
+
+    def given(each: Tensor) -> Tensor:
+        return (each if members else each[None]).contiguous()
+
+    pre, weights = given(pre), [given(each) for each in recurrent]
+    interface = (given(interface_weight), given(interface_bias))
     tensors = [pre, *weights, *interface, *fields]
     transformed = torch._C._are_functorch_transforms_active()  # then no tensor tells whether it needs a gradient
     keep = torch.is_grad_enabled() and (transformed or any(each.requires_grad for each in tensors))
-    whole = None if lengths is None else lengths.to(torch.int64).contiguous()
-    first = (machine, list(sizes), keep, pre.contiguous(), whole)
+    first = (machine, list(sizes), keep, pre, None if lengths is None else given(lengths.to(torch.int64)))
     rest: Sequence[Tensor]
     if torch.compiler.is_compiling() or transformed:
         hidden, reads, *rest = _sequence(*first, weights, *interface, fields)
     else:  # as the operator, without its tenth of a millisecond
         hidden, reads, *rest = _Sequence.apply(*first, len(weights), *weights, *interface, *fields)  # type: ignore[no-untyped-call]
     after = []
-    for number, (given, made) in enumerate(zip(state, rest[:_FIELDS], strict=True)):
-        if given is not None:
-            cells = number >= _FIELDS - 2 and given.numel() > 0
-            layers, units = given.shape[1], given.shape[-1]
-            made = made.reshape(*rows, layers, units).transpose(1, 2) if cells else made.reshape(given.shape)
-        after.append(made[0] if single else made)
-    return (hidden[0], reads[0], after) if single else (hidden, reads, after)
+    for number, (before, made) in enumerate(zip(state, rest[:_FIELDS], strict=True)):
+        if before is not None:
+            if number < _FIELDS - 2 or before.numel() == 0:
+                made = made.reshape(before.shape)
+            else:  # cells
+                made = made.reshape(*members, batch, before.shape[-3], before.shape[-1]).transpose(-3, -2)
+        after.append(made)
+    return (hidden, reads, after) if members else (hidden[0], reads[0], after)
 
 
 def _check(
@@ -187,8 +187,7 @@ def _check(
 ) -> None:
     """Raise `InputError` for a tensor of another shape than the sizes say: the kernel reads where it is told to."""
     slots, width, reads, writes, hidden, layers, _, _, flags = sizes
-    members, _, batch, _ = pre.shape
-    recurs = bool(flags & LSTM)
+    members, batch, recurs = tuple(pre.shape[:-3]), pre.shape[-2], bool(flags & LSTM)
     gates, units = hidden * (4 if recurs else 1), layers * hidden
     interface = interface_bias.shape[-1]
     links = slots * slots if flags & LINKED else 0
@@ -197,15 +196,15 @@ def _check(
     memory = [slots, slots, links, reads * slots, slots] if dnc else [heads]
     cells = units if recurs else 0
     wanted = [slots * width, *memory, reads * width, cells, cells]
-    fields = [each for each in state if each is not None]
+    fields, rows = [each for each in state if each is not None], math.prod((*members, batch))
     seen = [reads * width + hidden * (recurs + (layer > 0)) for layer in range(layers)]
     shapes = [
-        ("pre", pre.shape[3:], (layers * gates,)),
-        *(("lengths", lengths.shape, (members, batch)) for lengths in ([] if lengths is None else [lengths])),
-        *(("recurrent_weight", w.shape, (members, gates, own)) for w, own in zip(recurrent, seen, strict=True)),
-        ("interface_weight", interface_weight.shape, (members, interface, units)),
-        ("interface_bias", interface_bias.shape, (members, interface)),
-        *(("state", (each.numel(),), (members * batch * size,)) for each, size in zip(fields, wanted, strict=True)),
+        ("pre", pre.shape[-1:], (layers * gates,)),
+        *(("lengths", lengths.shape, (*members, batch)) for lengths in ([] if lengths is None else [lengths])),
+        *(("recurrent_weight", w.shape, (*members, gates, own)) for w, own in zip(recurrent, seen, strict=True)),
+        ("interface_weight", interface_weight.shape, (*members, interface, units)),
+        ("interface_bias", interface_bias.shape, (*members, interface)),
+        *(("state", (each.numel(),), (rows * size,)) for each, size in zip(fields, wanted, strict=True)),
     ]
     for name, got, shape in shapes:
         if tuple(got) != tuple(shape):

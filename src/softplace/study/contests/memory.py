@@ -42,7 +42,7 @@ from softplace.study.store import JSON, Role
 THRESHOLD = 1.0  # bits per sequence: the error at which a task counts as learned
 SOLVED = 0.05  # bits per sequence at which a member needs no more steps, if it has them at two evaluations together
 SMALL = 1e-3  # a slot with a smaller weight counts as left out
-_BLOCK = 64  # steps whose sequences are drawn at once
+_BLOCK = 256  # steps whose sequences are drawn at once
 _VALIDATION, _TEST, _TRACED = 16, 64, 16  # sequences
 DRAWN = ("weights", "gates", "erase", "memory", "outputs")  # what a figure of the heads reads of a trace
 _SIZES = {"copy": "length", "associative-recall": "items"}
@@ -416,7 +416,7 @@ COPY: dict[str, dict[str, Any]] = {
 RECALL: dict[str, dict[str, Any]] = {
     "quick": {
         "training": (2, 4), "beyond": 5, "tested": (2, 3, 4, 5), "bits": 5, "vectors": 1,
-        "hidden_size": 32, "slots": 16, "width": 10, "steps": 1200, "evaluate_every": 60,
+        "hidden_size": 32, "slots": 16, "width": 10, "steps": 1100, "evaluate_every": 55,
     },
     "full": {
         "training": (2, 6), "beyond": 10, "tested": (2, 4, 6, 8, 10, 12, 15), "bits": 6, "vectors": 3,
@@ -436,9 +436,14 @@ def contest(options: Options) -> Contest:
         "largest_fleet": 60,  # a step costs a fleet about 2 ms before its members cost anything
     }
     rates = (HALF_DECADES[2:6], HALF_DECADES[:6]) if quick else (HALF_DECADES[:4],) * 2
-    copy = {"name": "copy", "label": "copy", "kind": "copy", "learning_rates": rates[0]}
-    recall = {"name": "recall", "label": "associative recall", "kind": "associative-recall", "learning_rates": rates[1]}
-    chosen = (Learn(**copy, **COPY[options.preset], **about), Learn(**recall, **RECALL[options.preset], **about))
+
+    def learn(name: str, label: str, kind: str, rates: tuple[float, ...], sizes: dict[str, Any]) -> Learn:
+        return Learn(name=name, label=label, kind=kind, learning_rates=rates, **sizes, **about)
+
+    chosen = (
+        learn("copy", "copy", "copy", rates[0], COPY[options.preset]),
+        learn("recall", "associative recall", "associative-recall", rates[1], RECALL[options.preset]),
+    )
     for arm in arms:
         if arm not in ARMS:
             check_arm(chosen[0], arm)
