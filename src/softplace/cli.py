@@ -46,7 +46,7 @@ def study(
     """Train matched networks, judge them, and write one HTML page with the verdicts."""
     from rich.console import Console
 
-    from softplace.study.progress import Lines, Terminal
+    from softplace.progress import Lines, Terminal
 
     console = Console(stderr=True)
     chosen = None if maps is None else [name.strip() for name in maps.split(",") if name.strip()]
@@ -134,6 +134,9 @@ def memory(
     masked: Annotated[bool | None, typer.Option("--masked", help="dnc: keys with masks.")] = None,
     deallocate: Annotated[bool | None, typer.Option("--deallocate", help="dnc: freed slots are erased.")] = None,
     sharpened: Annotated[bool | None, typer.Option("--sharpened", help="dnc: sharpened links.")] = None,
+    detach_usage: Annotated[
+        bool | None, typer.Option("--detach-usage", help="dnc: no gradient through the usage of slots.")
+    ] = None,
     segments: Annotated[int | None, typer.Option(help="Recompute in so many segments, to save memory.")] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="Of the task, NAME=VALUE; may be repeated: length=[1,5].")
@@ -145,7 +148,7 @@ def memory(
     """Train a Neural Turing Machine, a DNC or an LSTM on a task, evaluate it, and write a page."""
     from rich.console import Console
 
-    from softplace.memory.progress import Lines, Terminal
+    from softplace.progress import Lines, Terminal
 
     console = Console(stderr=True)
     try:
@@ -184,6 +187,7 @@ def memory(
                 masked=masked,
                 deallocate=deallocate,
                 sharpened=sharpened,
+                detach_usage=detach_usage,
                 segments=segments,
                 options=task_options(option or []),
                 data=data,

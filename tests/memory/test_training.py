@@ -22,11 +22,12 @@ from softplace.errors import InputError
 from softplace.memory import tasks
 from softplace.memory.checkpoint import CHECKPOINT, CONFIG, load
 from softplace.memory.folder import CURVE, EVALUATION, PAGE, TrainingFolder, read_curve
-from softplace.memory.progress import Silent, Snapshot
+from softplace.memory.progress import Snapshot
 from softplace.memory.tasks import Episode, curriculum
 from softplace.memory.tasks.algorithmic import Copy
 from softplace.memory.tasks.curriculum import Linear
 from softplace.memory.training import DivergenceError, TrainingResult, train
+from softplace.progress import Silent
 
 ROOT = Path(__file__).parents[2]
 TINY: dict[str, Any] = {

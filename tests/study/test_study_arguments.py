@@ -11,7 +11,8 @@ from rich.console import Console
 
 from softplace import Study
 from softplace.errors import InputError
-from softplace.study.progress import Lines, Snapshot, Terminal
+from softplace.progress import Lines, Terminal
+from softplace.study.progress import Snapshot
 from softplace.study.store import Store
 
 

@@ -20,10 +20,11 @@ from softplace.memory.checkpoint import CHECKPOINT, Checkpoint, TrainingConfig
 from softplace.memory.evaluation import answer
 from softplace.memory.folder import CURVE, TrainingFolder
 from softplace.memory.optimizer import GravesRMSProp
-from softplace.memory.progress import Display, Snapshot
+from softplace.memory.progress import Snapshot
 from softplace.memory.tasks import curriculum as curricula
 from softplace.memory.tasks.curriculum import Progress, Uniform
 from softplace.memory.tasks.task import Episode, Task
+from softplace.progress import Display
 from softplace.randomness import generator
 
 OPTIMIZERS = ("rmsprop", "adam")

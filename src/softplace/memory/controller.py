@@ -8,6 +8,7 @@ is the product with what the step before left.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -185,6 +186,8 @@ def time_first(inputs: Tensor, like: Tensor, input_size: int, batch_first: bool)
             f"'inputs' must be a tensor {axes} with I = {input_size}. Got {got}. "
             "A single sequence needs a batch axis of size 1; another width needs another input_size."
         )
+    if torch.is_autocast_enabled(like.device.type):
+        inputs = inputs.to(like.dtype)
     if inputs.dtype != like.dtype or inputs.device != like.device:
         raise InputError(
             f"'inputs' must be {like.dtype} on {like.device}, as the parameters are. Got {inputs.dtype} on "
@@ -213,6 +216,12 @@ def checked_lengths(lengths: Tensor | None, inputs: Tensor) -> Tensor | None:
     if can_look(lengths) and bool(((lengths < 0) | (lengths > steps)).any()):
         raise InputError(f"{wanted}. Got {lengths.tolist()}. Pad the inputs to the longest sequence.")
     return lengths.to(inputs.device, torch.int64)
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """No autocast inside: sums over many steps in half precision would go astray, and the kernel has none."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def check_state(state: object, start: tuple[Tensor, ...]) -> None:

@@ -28,6 +28,7 @@ from softplace.memory.controller import (
     check_sizes,
     checked_lengths,
     drawn,
+    full_precision,
     in_segments,
     initials,
     recurrent_weights,
@@ -274,28 +275,25 @@ class DNC(nn.Module):
             InputError: A shape or a length that does not fit.
         """
         inputs, state, lengths = self._prepare(inputs, state, lengths)
-        outputs, state = dnc(
-            inputs,
-            state,
-            weights_of(self, self.config.layers),
-            self.config,
-            lengths=lengths,
-            segments=self.segments,
-            kernel=self.kernel,
-        )
+        parameters, segments = weights_of(self, self.config.layers), self.segments
+        with full_precision(inputs):
+            outputs, state = dnc(
+                inputs, state, parameters, self.config, lengths=lengths, segments=segments, kernel=self.kernel
+            )
         return outputs.transpose(0, 1) if self.batch_first else outputs, state
 
     def trace(self, inputs: Tensor, state: DNCState | None = None, lengths: Tensor | None = None) -> DNCTrace:
         """Every stage of every step, time first; arguments as in a call. Always the plain path."""
         inputs, state, lengths = self._prepare(inputs, state, lengths)
-        parameters = weights_of(self, self.config.layers)
-        pre = linear(inputs, parameters["input_weight"], parameters["input_bias"])
-        steps: list[dict[str, Tensor]] = []
-        hidden, reads, _ = _sequence(pre, state, lengths, parameters, self.config, steps)
-        outputs = answer(hidden, reads, lengths, parameters)
-        # Without a step, the shapes are those of one beside the sequence.
-        stages = steps or [_step(pre.new_zeros(pre.shape[1:]), state, parameters, self.config)[1]]
-        return DNCTrace(**stacked(stages, lengths, len(steps)), outputs=outputs)
+        with full_precision(inputs):
+            parameters = weights_of(self, self.config.layers)
+            pre = linear(inputs, parameters["input_weight"], parameters["input_bias"])
+            steps: list[dict[str, Tensor]] = []
+            hidden, reads, _ = _sequence(pre, state, lengths, parameters, self.config, steps)
+            outputs = answer(hidden, reads, lengths, parameters)
+            # Without a step, the shapes are those of one beside the sequence.
+            stages = steps or [_step(pre.new_zeros(pre.shape[1:]), state, parameters, self.config)[1]]
+            return DNCTrace(**stacked(stages, lengths, len(steps)), outputs=outputs)
 
     def extra_repr(self) -> str:
         """What `print(net)` says."""

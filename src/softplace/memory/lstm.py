@@ -17,6 +17,7 @@ from softplace.memory.controller import (
     check_state,
     checked_lengths,
     drawn,
+    full_precision,
     lstm_cell,
     time_first,
     weights_of,
@@ -120,7 +121,10 @@ class LSTMBaseline(nn.Module):
         if state is not None:
             check_state(state, start)
         lengths = checked_lengths(lengths, inputs)
-        outputs, state = lstm(inputs, start if state is None else state, weights_of(self, self.layers), lengths=lengths)
+        with full_precision(inputs):
+            outputs, state = lstm(
+                inputs, start if state is None else state, weights_of(self, self.layers), lengths=lengths
+            )
         return outputs.transpose(0, 1) if self.batch_first else outputs, state
 
     def extra_repr(self) -> str:

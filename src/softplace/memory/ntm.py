@@ -29,6 +29,7 @@ from softplace.memory.controller import (
     check_state,
     checked_lengths,
     drawn,
+    full_precision,
     in_segments,
     initials,
     recurrent_weights,
@@ -305,22 +306,24 @@ class NTM(nn.Module):
         """
         inputs, state, lengths = self._prepare(inputs, state, lengths)
         parameters, segments = weights_of(self, self.config.layers), self.segments
-        outputs, state = ntm(
-            inputs, state, parameters, self.config, lengths=lengths, segments=segments, kernel=self.kernel
-        )
+        with full_precision(inputs):
+            outputs, state = ntm(
+                inputs, state, parameters, self.config, lengths=lengths, segments=segments, kernel=self.kernel
+            )
         return outputs.transpose(0, 1) if self.batch_first else outputs, state
 
     def trace(self, inputs: Tensor, state: NTMState | None = None, lengths: Tensor | None = None) -> NTMTrace:
         """Every stage of every step, time first; arguments as in a call. Always the plain path."""
         inputs, state, lengths = self._prepare(inputs, state, lengths)
-        parameters = weights_of(self, self.config.layers)
-        pre = linear(inputs, parameters["input_weight"], parameters["input_bias"])
-        steps: list[dict[str, Tensor]] = []
-        hidden, reads, _ = _sequence(pre, state, lengths, parameters, self.config, steps)
-        outputs = answer(hidden, reads, lengths, parameters)
-        if not steps:  # the shapes are those of one step beside the sequence
-            _sequence(pre.new_zeros(1, *pre.shape[1:]), state, None, parameters, self.config, steps)
-        return NTMTrace(**stacked(steps, lengths, len(pre)), outputs=outputs)
+        with full_precision(inputs):
+            parameters = weights_of(self, self.config.layers)
+            pre = linear(inputs, parameters["input_weight"], parameters["input_bias"])
+            steps: list[dict[str, Tensor]] = []
+            hidden, reads, _ = _sequence(pre, state, lengths, parameters, self.config, steps)
+            outputs = answer(hidden, reads, lengths, parameters)
+            if not steps:  # the shapes are those of one step beside the sequence
+                _sequence(pre.new_zeros(1, *pre.shape[1:]), state, None, parameters, self.config, steps)
+            return NTMTrace(**stacked(steps, lengths, len(pre)), outputs=outputs)
 
     def extra_repr(self) -> str:
         """What `print(net)` says."""

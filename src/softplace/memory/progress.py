@@ -1,15 +1,11 @@
-"""How far a training is: a live line in a terminal, plain lines elsewhere."""
+"""What a training says of how far it is."""
 
-import time
-from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
 
-from rich.console import Console
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+
+from softplace.progress import time_left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,81 +31,17 @@ class Snapshot:
         rate = self.sequences_per_second
         return (self.steps - self.step) * self.batch / rate if rate > 0 else None
 
+    def line(self) -> str:
+        """It as one line."""
+        loss = "" if self.loss is None else f"loss {self.loss:.4g}; "
+        lesson = f"{self.lesson}; " if self.lesson else ""
+        return (
+            f"{self.model} on {self.task}: step {self.step:,} of {self.steps:,}; {lesson}{loss}"
+            f"{self.sequences_per_second:,.0f} sequences/s; {time_left(self.seconds_left)}"
+        )
 
-class Display(Protocol):
-    """What a training reports to."""
-
-    def show(self, now: Snapshot) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-
-class Silent:
-    """No display."""
-
-    def show(self, now: Snapshot) -> None:
-        """Nothing."""
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-
-class Lines:
-    """A plain line every `every` seconds, for logs and pipes."""
-
-    def __init__(self, console: Console, every: float = 10.0) -> None:
-        self._console, self._every, self._last = console, every, time.monotonic()
-
-    def show(self, now: Snapshot) -> None:
-        """Print a line, if it is time."""
-        if time.monotonic() - self._last >= self._every:
-            self._last = time.monotonic()
-            self.say(describe(now))
-
-    def say(self, text: str) -> None:
-        """Print a line now; that nobody can read it does not stop a training."""
-        with suppress(OSError):
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-class Terminal:
-    """A line that is redrawn in place, from the first `show` on: `with Terminal(console) as display:`."""
-
-    def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def show(self, now: Snapshot) -> None:
-        """Redraw."""
+    def table(self) -> Table:
+        """It as a terminal shows it."""
         table = Table.grid(padding=(0, 2))
-        table.add_row(ProgressBar(total=max(1, now.steps), completed=now.step, width=30), describe(now))
-        self._live.update(table)
-        self._live.start()  # not before training: bad input ends without a trace of a display
-
-    def say(self, text: str) -> None:
-        """Print a line above the display."""
-        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def describe(now: Snapshot) -> str:
-    """A snapshot as one line."""
-    loss = "" if now.loss is None else f"loss {now.loss:.4g}; "
-    lesson = f"{now.lesson}; " if now.lesson else ""
-    return (
-        f"{now.model} on {now.task}: step {now.step:,} of {now.steps:,}; {lesson}{loss}"
-        f"{now.sequences_per_second:,.0f} sequences/s; {_left(now)}"
-    )
-
-
-def _left(now: Snapshot) -> str:
-    if now.seconds_left is None:
-        return "time left unknown"
-    minutes, seconds = divmod(round(now.seconds_left), 60)
-    return f"{minutes} min {seconds:02d} s left"
+        table.add_row(ProgressBar(total=max(1, self.steps), completed=self.step, width=30), self.line())
+        return table

@@ -29,10 +29,10 @@ from softplace.memory._loop import DivergenceError as DivergenceError
 from softplace.memory.checkpoint import TrainingConfig
 from softplace.memory.evaluation import SEQUENCES, Evaluation, Measure, evaluate, overall
 from softplace.memory.folder import EVALUATION, PAGE, TrainingFolder
-from softplace.memory.progress import Display, Silent
 from softplace.memory.tasks import curriculum as curricula
 from softplace.memory.tasks.curriculum import Uniform
 from softplace.memory.tasks.task import Task
+from softplace.progress import Display, Silent
 from softplace.randomness import derive
 
 GRAPHS = ("traversal", "shortest-path", "inference")
@@ -148,6 +148,7 @@ def train(
         seed=whole("seed", seed, 0, 2**63 - 1),
     )
     whole("curve_steps", curve_steps, 1)
+    positive("checkpoint_seconds", checkpoint_seconds)
     whole("evaluation_sequences", evaluation_sequences, 1)
     total = budget(steps, sequences, config.batch)
     where = place(device)

@@ -23,6 +23,7 @@ import torch
 
 from softplace.errors import InputError, nearest
 from softplace.maps import Map
+from softplace.progress import Display, Silent
 from softplace.report.page import write_page, write_text
 from softplace.report.records import Cell, PlaceReport, Report, Verdict
 from softplace.study.contest import Contest, Options, Task
@@ -31,7 +32,7 @@ from softplace.study.data import load
 from softplace.study.execute import Progress, Workers, cores
 from softplace.study.fleet import Outcome, compiler_missing
 from softplace.study.plan import Member, Plan, Shard, shards
-from softplace.study.progress import Display, Silent, Snapshot
+from softplace.study.progress import Snapshot
 from softplace.study.results import Results
 from softplace.study.store import FILE as STORE
 from softplace.study.store import MemberRecord, Store
