@@ -1,10 +1,12 @@
 """Nets that run together answer, and learn, as each alone."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.func import stack_module_state
 
 from softplace.memory import DNC, NTM, LSTMBaseline, _fused
@@ -20,6 +22,24 @@ def cube_normalised(scores: Tensor, dim: int) -> Tensor:
     return cubes / cubes.sum(dim, keepdim=True)
 
 
+class Alpha(nn.Module):
+    """A map that learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.ones(()))
+
+    def forward(self, scores: Tensor, dim: int) -> Tensor:
+        return torch.softmax(scores * self.sharpness, dim)
+
+
+class Doubled(nn.Module):
+    """A parametrization."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return 2.0 * weight
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -29,6 +49,8 @@ def cube_normalised(scores: Tensor, dim: int) -> Tensor:
         (NTM, {"initial_memory": "learned", "layers": 2, "order": "read-write"}),
         (NTM, {"kernel": False}),
         (NTM, {"map": cube_normalised}),
+        (NTM, {"map": Alpha()}),
+        (NTM, {"batch_first": True}),
         (DNC, {}),
         (DNC, {"initial_memory": "learned", "masked": True, "deallocate": True, "links": "none"}),
         (DNC, {"write_heads": 2}),
@@ -40,7 +62,7 @@ def test_members_together_are_the_members_alone(
 ) -> None:
     torch.manual_seed(0)
     sizes = {"hidden_size": 20} if kind is LSTMBaseline else SIZES
-    nets = [kind(I, O, **sizes | options) for _ in range(S)]
+    nets = [kind(I, O, **copy.deepcopy(sizes | options)) for _ in range(S)]
     for net in nets:
         for parameter in net.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)
@@ -52,7 +74,7 @@ def test_members_together_are_the_members_alone(
     outputs, state = together(nets[0], parameters | buffers, inputs)
     if (
         _fused.library() is not None
-        and not {"kernel", "map", "write_heads"} & set(options)
+        and not {"kernel", "map", "write_heads", "batch_first"} & set(options)
         and kind is not LSTMBaseline
     ):
         assert runs == [4]  # one call for all, no vmap
@@ -84,5 +106,18 @@ def test_what_is_not_given_is_the_nets_own() -> None:
         net.initial_weights.data = nets[0].initial_weights.data
     inputs = torch.randn(S, T, B, I)
     outputs, _ = together(nets[0], given, inputs)
+    expected = torch.stack([net(each)[0] for net, each in zip(nets, inputs, strict=True)])
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-5)
+
+
+def test_a_parametrization_is_gone_through() -> None:
+    torch.manual_seed(0)
+    nets = [NTM(I, O, **SIZES) for _ in range(S)]
+    for net in nets:
+        parametrize.register_parametrization(net, "interface_weight", Doubled())
+    named = [dict(net.named_parameters()) for net in nets]
+    parameters = {name: torch.stack([each[name] for each in named]).detach() for name in named[0]}
+    inputs = torch.randn(S, T, B, I)
+    outputs, _ = together(nets[0], parameters, inputs)
     expected = torch.stack([net(each)[0] for net, each in zip(nets, inputs, strict=True)])
     torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-5)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from softplace.memory import _fused, dnc, ntm
-from softplace.memory.controller import affine, answer
+from softplace.memory.controller import affine, answer, initials, weights_of
 from softplace.memory.dnc import DNC
 from softplace.memory.lstm import LSTMBaseline
 from softplace.memory.ntm import NTM
@@ -21,17 +21,18 @@ def together(net: NTM | DNC | LSTMBaseline, parameters: Mapping[str, Tensor], in
     """What so many nets like `net` answer, and their states: `torch.vmap` of the net, without its cost where it can be.
 
     Args:
-        net: What the members are copies of: `batch_first` and `segments` must be as they are by default.
+        net: What the members are copies of.
         parameters: By name, each stacked to (S, ...), as `torch.func.stack_module_state` does; what is not among them
             is the net's own, the same for all.
-        inputs: (S, T, B, I).
+        inputs: (S, T, B, I), or (S, B, T, I) with `batch_first`.
 
     Returns:
-        Outputs (S, T, B, O), and the state, whose fields have a leading axis S.
+        Outputs (S, T, B, O), or (S, B, T, O), and the state, whose fields have a leading axis S.
     """
-    made = None if isinstance(net, LSTMBaseline) or not net.kernel else _by_kernel(net, parameters, inputs)
-    if made is not None:
-        return made
+    if not isinstance(net, LSTMBaseline) and net.kernel and not net.batch_first and net.segments == 1:
+        made = _by_kernel(net, parameters, inputs)
+        if made is not None:
+            return made
 
     def one(own: Mapping[str, Tensor], sequences: Tensor) -> tuple[Tensor, Any]:
         outputs, state = functional_call(net, dict(own), (sequences,))
@@ -43,7 +44,9 @@ def together(net: NTM | DNC | LSTMBaseline, parameters: Mapping[str, Tensor], in
 def _by_kernel(net: NTM | DNC, parameters: Mapping[str, Tensor], inputs: Tensor) -> tuple[Tensor, Any] | None:
     """`together` by one call of the kernel; `None` where it does not fit."""
     members, _, batch, _ = inputs.shape
-    own = dict(net.named_parameters()) | dict(net.named_buffers())
+    own = weights_of(net, net.config.layers) | initials(net)
+    if not parameters.keys() <= own.keys():  # such as a map that learns, or a parametrization
+        return None
     every = {name: value.expand(members, *value.shape) for name, value in own.items()} | dict(parameters)
     pre = affine(inputs, every["input_weight"], every["input_bias"])
     made: Any
