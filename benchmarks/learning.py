@@ -35,10 +35,21 @@ class Run:
 
 ADAM = {"optimizer": "adam", "learning_rate": 1e-3, "batch": 16}
 FORWARD = {"controller": "feedforward"}
+
+
+def _run(title: str, model: str, task: str, sequences: int, paper: str, seeds: int = 2, **more: Any) -> Run:
+    arguments = {"model": model, "task": task, "sequences": sequences, **more}
+    return Run(title=title, arguments=arguments, paper=paper, seeds=seeds)
+
+
 RUNS = {
-    "ntm-copy": Run(
-        title="NTM, copy", arguments={"model": "ntm", "task": "copy", "sequences": 40_000}, paper="about 0 by 30,000"
-    ),
+    "ntm-copy": _run("NTM, copy", "ntm", "copy", 40_000, "about 0 by 30,000", seeds=3),
+    "ntm-repeat-copy": _run("NTM, repeat copy", "ntm", "repeat-copy", 300_000, "about 0 by 100,000", **ADAM, **FORWARD),
+    "ntm-recall": _run("NTM, associative recall", "ntm", "associative-recall", 60_000, "about 0 by 30,000", **FORWARD),
+    "ntm-n-grams": _run("NTM, n-grams", "ntm", "n-grams", 100_000, "about 1 above the optimum by 1,000,000", **ADAM),
+    "ntm-sort": _run("NTM, priority sort", "ntm", "priority-sort", 400_000, "about 20 at 1,000,000", seeds=1, **ADAM),
+    "dnc-copy": _run("DNC, copy", "dnc", "copy", 64_000, "no figure", **ADAM),
+    "dnc-repeat-copy": _run("DNC, repeat copy", "dnc", "repeat-copy", 400_000, "no figure", seeds=1, **ADAM),
 }
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.func import stack_module_state
+from torch.nn.utils import parametrize
 
 from softplace.memory import DNC, NTM, LSTMBaseline, _fused
 from softplace.memory.members import together
