@@ -7,7 +7,7 @@ The inputs' part of the gates is one matrix product for the whole sequence, outs
 is the product with what the step before left.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
@@ -118,12 +118,19 @@ def weights_of(net: nn.Module, layers: int) -> dict[str, Tensor]:
     """The parameters of a net by name, as its attributes are: also where they are computed or shared."""
     recurrent = (f"recurrent_weight_{layer}" for layer in range(layers))
     names = ("input_weight", "input_bias", *recurrent, "interface_weight", "interface_bias")
-    return {name: getattr(net, name) for name in (*names, "output_weight", "output_bias") if hasattr(net, name)}
+    return _attributes(net, (*names, "output_weight", "output_bias"))
 
 
 def initials(net: nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers of a net that its first state is made of, by name."""
-    return {name: getattr(net, name) for name in INITIALS if hasattr(net, name)}
+    return _attributes(net, INITIALS)
+
+
+def _attributes(net: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Those that a net has. Most are plain parameters, which the attribute look-up of a module finds slowly."""
+    own = net._parameters
+    found = {name: own[name] if name in own else getattr(net, name, None) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def spread(values: Tensor, batch: int, axis: int) -> Tensor:

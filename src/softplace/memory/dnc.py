@@ -30,7 +30,6 @@ from softplace.memory.controller import (
     drawn,
     full_precision,
     in_segments,
-    initials,
     recurrent_weights,
     spread,
     stacked,
@@ -256,7 +255,7 @@ class DNC(nn.Module):
         Args:
             batch: B.
         """
-        return first_state(initials(self), self.config, batch)
+        return first_state({"initial_memory": self.initial_memory}, self.config, batch)
 
     def forward(
         self, inputs: Tensor, state: DNCState | None = None, lengths: Tensor | None = None
