@@ -56,9 +56,9 @@ RUNS = {
         **FORWARD,
     ),
     "ntm-n-grams": _run("NTM, n-grams", "ntm", "n-grams", 100_000, "0.5 to 1 above the optimum", **ADAM),
-    "ntm-sort": _run("NTM, priority sort", "ntm", "priority-sort", 400_000, "about 20 at 1,000,000", seeds=1, **ADAM),
+    "ntm-sort": _run("NTM, priority sort", "ntm", "priority-sort", 100_000, "about 20 at 1,000,000", seeds=1, **ADAM),
     "dnc-copy": _run("DNC, copy", "dnc", "copy", 64_000, "no figure", **ADAM),
-    "dnc-repeat-copy": _run("DNC, repeat copy", "dnc", "repeat-copy", 400_000, "no figure", seeds=1, **ADAM),
+    "dnc-repeat-copy": _run("DNC, repeat copy", "dnc", "repeat-copy", 100_000, "no figure", seeds=1, **ADAM),
 }
 
 
@@ -97,7 +97,7 @@ def rows(run: Run, results: Sequence[TrainingResult]) -> list[str]:
         name = "wrong share" if "wrong share" in same[0] else "above optimum"
         mean = fmean(each[name].mean for each in same)
         wrong = f"{mean:.2%}" if name == "wrong share" else f"{mean:.2f} bits above the optimum"
-        about = (run.title, f"{results[0].sequences:,}", run.paper) if number == 0 else ("", "", "")
+        about = (run.title, f"{run.arguments['sequences']:,}", run.paper) if number == 0 else ("", "", "")
         lines.append(f"| {about[0]} | {about[1]} | {first.label} | {bits} | {wrong} | {about[2]} |")
     return lines
 
