@@ -415,8 +415,8 @@ COPY: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 RECALL: dict[str, dict[str, Any]] = {
     "quick": {
-        "training": (2, 4), "beyond": 5, "tested": (2, 3, 4, 5), "bits": 5, "vectors": 1,
-        "hidden_size": 32, "slots": 16, "width": 10, "steps": 1100, "evaluate_every": 55,
+        "training": (3, 3), "beyond": 5, "tested": (2, 3, 4, 5), "bits": 5, "vectors": 1,
+        "hidden_size": 32, "slots": 16, "width": 10, "steps": 1150, "evaluate_every": 50,
     },
     "full": {
         "training": (2, 6), "beyond": 10, "tested": (2, 4, 6, 8, 10, 12, 15), "bits": 6, "vectors": 3,
