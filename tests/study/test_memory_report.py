@@ -83,7 +83,7 @@ def results(
     tuning = {
         task.name: Tuning(
             grid=task.learning_rates,
-            scores=dict.fromkeys(ARMS, (0.5, 0.4, 0.6, 0.7)),
+            scores=dict.fromkeys(ARMS, (0.5, 0.4, *(0.6 for _ in task.learning_rates[2:]))),
             best=dict.fromkeys(ARMS, task.learning_rates[1]),
         )
         for task in CONTEST.tasks
