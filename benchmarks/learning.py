@@ -93,7 +93,7 @@ def rows(run: Run, results: Sequence[TrainingResult]) -> list[str]:
     lines = []
     for number, first in enumerate(results[0].evaluations):
         same = [result.evaluations[number].measures for result in results]
-        bits = " / ".join(f"{each['bits'].mean:.2g}" for each in same)
+        bits = " / ".join(f"{each['bits'].mean:.3g}" for each in same)
         name = "wrong share" if "wrong share" in same[0] else "above optimum"
         mean = fmean(each[name].mean for each in same)
         wrong = f"{mean:.2%}" if name == "wrong share" else f"{mean:.2f} bits above the optimum"
@@ -103,24 +103,26 @@ def rows(run: Run, results: Sequence[TrainingResult]) -> list[str]:
 
 
 def panel(run: Run, results: Sequence[TrainingResult]) -> str:
-    """Bits per sequence, on a logarithmic scale, over thousands of sequences: a line for every seed."""
+    """Bits per sequence over thousands of sequences, a line for every seed."""
     curves = [smooth([(row["sequences"], row["loss"]) for row in result.curve]) for result in results]
     most = max(sequences for curve in curves for sequences, _ in curve)
     bits = [max(each, 1e-5) for curve in curves for _, each in curve]
-    low, high = math.floor(math.log10(min(bits))), math.ceil(math.log10(max(bits)))
+    ticks = scale(min(bits), max(bits))
+    form = math.log10 if ticks[0] * 10 <= ticks[-1] else float
+    low, high = form(ticks[0]), form(ticks[-1])
     width, height = PANEL_WIDTH - LEFT - RIGHT, PANEL_HEIGHT - TOP - BOTTOM
 
     def x(sequences: float) -> float:
         return LEFT + width * sequences / most
 
     def y(each: float) -> float:
-        return TOP + height * (high - math.log10(max(each, 1e-5))) / max(1, high - low)
+        return TOP + height * (high - form(max(each, 1e-5))) / (high - low)
 
     parts = [f'<text x="{LEFT}" y="18" class="title">{run.title}</text>']
-    for power in range(low, high + 1):
-        at = y(10.0**power)
+    for tick in ticks:
+        at = y(tick)
         parts.append(f'<line x1="{LEFT}" x2="{LEFT + width}" y1="{at:.1f}" y2="{at:.1f}" class="grid"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{10.0**power:g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for share in (0.0, 0.5, 1.0):
         thousands = f"{most * share / 1000:,.0f}k"
         parts.append(f'<text x="{x(most * share):.1f}" y="{TOP + height + 18}" text-anchor="middle">{thousands}</text>')
@@ -128,6 +130,15 @@ def panel(run: Run, results: Sequence[TrainingResult]) -> str:
         points = " ".join(f"{x(sequences):.1f},{y(each):.1f}" for sequences, each in curve)
         parts.append(f'<polyline points="{points}" stroke="{colour}" class="curve"/>')
     return "".join(parts)
+
+
+def scale(low: float, high: float) -> list[float]:
+    """Where the lines of the grid are: at powers of ten, or at tens where all lies within one."""
+    if low * 10 <= high:
+        return [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    step = 10.0 * math.ceil((high - low) / 50)
+    start, end = math.floor(low / step), math.ceil(high / step)
+    return [step * number for number in range(start, max(end, start + 1) + 1)]
 
 
 def smooth(curve: Sequence[tuple[float, float]], points: int = 80) -> list[tuple[float, float]]:
