@@ -1,7 +1,8 @@
-"""A real browser for the pages: Chromium of the distribution, offline, and axe-core."""
+"""A real browser for the pages: Chromium of the distribution, offline, and axe-core. And Ctrl-C for the tests of it."""
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,11 @@ EXECUTABLES = ("chromium", "chromium-browser", "chromium-headless-shell", "googl
 
 Open = Callable[..., Any]
 """Opens a page: `open_page(width=1200, scheme="light", script=True, path=page_file, **options of a context)`."""
+
+
+# A shell starts what runs in its background deaf to Ctrl-C, and children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _missing(reason: str) -> None:
