@@ -1,0 +1,401 @@
+"""Attention with any map, as functions of tensors.
+
+Axis legend: ... any leading axes (batch, heads), T queries, S keys, D width of a key, V width of a value, A width of
+the additive score, H heads, E width of the model, B batch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, overload
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout as drop
+from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
+
+from softplace import maps
+from softplace.errors import InputError
+from softplace.maps import Map
+
+ROOM = 1 << 22
+"""Scores that are kept at a time: more are computed block by block of queries, and again in the backward pass."""
+
+
+@overload
+def dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    map: str | Map = ...,
+    mask: Tensor | None = ...,
+    causal: bool = ...,
+    scale: float | None = ...,
+    sink: Tensor | None = ...,
+    dropout: float = ...,
+    need_weights: Literal[False] = ...,
+) -> Tensor: ...
+@overload
+def dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    map: str | Map = ...,
+    mask: Tensor | None = ...,
+    causal: bool = ...,
+    scale: float | None = ...,
+    sink: Tensor | None = ...,
+    dropout: float = ...,
+    need_weights: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+def dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    map: str | Map = "softmax",  # noqa: A002 - the word of the field
+    mask: Tensor | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    sink: Tensor | None = None,
+    dropout: float = 0.0,
+    need_weights: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Scaled dot-product attention with any map: `map(scale Q K^T) V`.
+
+    With softmax, and no weights or sink asked for, it is `torch.nn.functional.scaled_dot_product_attention`. With any
+    other map no more than `ROOM` scores are in memory at a time, whatever T and S are, unless weights are asked for.
+
+    Args:
+        query: (..., T, D).
+        key: (..., S, D).
+        value: (..., S, V).
+        map: From scores to weights: a name of `softplace.maps`, or a callable `map(scores, dim)`, which sees scores of
+            -inf where the mask is False.
+        mask: Broadcast to (..., T, S), True = may be attended to. A query that may attend to nothing gets zeros.
+        causal: A query attends to no later key; the last query and the last key are of the same time.
+        scale: Of the products; None: 1/sqrt(D).
+        sink: Scores of one more key, whose value is zero: broadcast to (...), the leading axes. Weights then sum to
+            less than 1.
+        dropout: The share of weights that are set to zero, the others grow by 1/(1 - dropout).
+        need_weights: Return the weights too.
+
+    Returns:
+        (..., T, V); with `need_weights` also the weights (..., T, S), before dropout.
+
+    Raises:
+        InputError: Shapes, dtypes, mask or a number that cannot be used.
+
+    Source: Vaswani et al. 2017 (arXiv:1706.03762), eq. 1; for sinks Xiao et al. 2023 (arXiv:2309.17453), whose zero
+    sink is a score of 0.
+
+    >>> q = k = v = torch.eye(2)
+    >>> dot_product_attention(q, k, v, map="sparsemax", scale=2.0)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    _check(query, key, value, mask, dropout)
+    if query.shape[-1] != key.shape[-1]:
+        raise InputError(
+            f"'query' and 'key' must be of the same width. Got {query.shape[-1]} and {key.shape[-1]}. Project one."
+        )
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    plain = map == "softmax" or map is maps.softmax
+    if plain and not need_weights and sink is None:
+        square = causal and mask is None and query.shape[-2] == key.shape[-2]
+        allowed = mask if square or not causal else _causal(query, key, mask, 0, query.shape[-2])
+        return scaled_dot_product_attention(
+            query, key, value, allowed, dropout_p=dropout, is_causal=square, scale=scale
+        )
+
+    def score(some: Tensor) -> Tensor:
+        return (some * scale) @ key.mT
+
+    return _attend(score, query, key, value, map, mask, causal, sink, dropout, need_weights)
+
+
+@overload
+def additive_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    direction: Tensor,
+    *,
+    map: str | Map = ...,
+    mask: Tensor | None = ...,
+    dropout: float = ...,
+    need_weights: Literal[False] = ...,
+) -> Tensor: ...
+@overload
+def additive_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    direction: Tensor,
+    *,
+    map: str | Map = ...,
+    mask: Tensor | None = ...,
+    dropout: float = ...,
+    need_weights: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+def additive_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    direction: Tensor,
+    *,
+    map: str | Map = "softmax",  # noqa: A002
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    need_weights: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Additive attention with any map: `map_s(v . tanh(q_t + k_s)) V`.
+
+    The paper's `W_a s_{i-1}` and `U_a h_j` are `query` and `key`: project them before, the keys once for all steps.
+
+    Args:
+        query: (..., T, A).
+        key: (..., S, A).
+        value: (..., S, V).
+        direction: v, (A,).
+        map, mask, dropout, need_weights: As of `dot_product_attention`.
+
+    Returns:
+        As `dot_product_attention`.
+
+    Raises:
+        InputError: Shapes, dtypes, mask or a number that cannot be used.
+
+    Source: Bahdanau, Cho and Bengio 2015 (arXiv:1409.0473), section 3.1 and appendix A.1.2.
+    """
+    _check(query, key, value, mask, dropout)
+    width = query.shape[-1]
+    if key.shape[-1] != width or direction.shape != (width,):
+        raise InputError(
+            f"'key' and 'direction' must have the width of 'query', {width}. Got {key.shape[-1]} and "
+            f"{tuple(direction.shape)}. Project queries and keys to the width of the direction."
+        )
+
+    def score(some: Tensor) -> Tensor:
+        return torch.tanh(some.unsqueeze(-2) + key.unsqueeze(-3)) @ direction
+
+    return _attend(score, query, key, value, map, mask, False, None, dropout, need_weights, wide=width)
+
+
+class Projections(NamedTuple):
+    """The matrices of `multi_head_attention`, as `torch.nn.functional.linear` takes them; biases may be None."""
+
+    query_weight: Tensor
+    """(E, E of the queries)"""
+    key_weight: Tensor
+    """(E, E of the keys)"""
+    value_weight: Tensor
+    """(E, E of the values)"""
+    output_weight: Tensor
+    """(E of the outputs, E)"""
+    query_bias: Tensor | None = None
+    key_bias: Tensor | None = None
+    value_bias: Tensor | None = None
+    output_bias: Tensor | None = None
+
+
+def multi_head_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    projections: Projections,
+    *,
+    heads: int,
+    map: str | Map = "softmax",  # noqa: A002
+    mask: Tensor | None = None,
+    causal: bool = False,
+    sink: Tensor | None = None,
+    dropout: float = 0.0,
+    need_weights: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention in several subspaces: `concat_h(attention(Q W_h, K W_h, V W_h)) W_o`.
+
+    Args:
+        query: (B, T, E).
+        key: (B, S, E).
+        value: (B, S, E).
+        projections: The matrices.
+        heads: H, divides E.
+        mask: Broadcast to (B, H, T, S), True = may be attended to: of (B, S) for padding, use `mask[:, None, None]`.
+        map, causal, dropout: As of `dot_product_attention`.
+        sink: (H,), as of `dot_product_attention`.
+        need_weights: Return the weights too.
+
+    Returns:
+        (B, T, E of the outputs), and the weights (B, H, T, S) before dropout, or None.
+
+    Raises:
+        InputError: `heads` does not divide E, or as of `dot_product_attention`.
+
+    Source: Vaswani et al. 2017, section 3.2.2.
+    """
+    width = projections.query_weight.shape[0]
+    if heads < 1 or width % heads:
+        raise InputError(f"'heads' must divide the width {width} of the projections. Got {heads}. Use e.g. 1.")
+    p = projections
+    parts = (
+        split_heads(linear(query, p.query_weight, p.query_bias), heads),
+        split_heads(linear(key, p.key_weight, p.key_bias), heads),
+        split_heads(linear(value, p.value_weight, p.value_bias), heads),
+    )
+    attended, weights = attend_heads(
+        *parts, map=map, mask=mask, causal=causal, sink=sink, dropout=dropout, need_weights=need_weights
+    )
+    return linear(attended, p.output_weight, p.output_bias), weights
+
+
+def attend_heads(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    map: str | Map,  # noqa: A002
+    mask: Tensor | None,
+    causal: bool,
+    sink: Tensor | None,
+    dropout: float,
+    need_weights: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """`dot_product_attention` of heads (B, H, ...), beside one another (B, T, H V), and the weights or None."""
+    if not need_weights:
+        attended = dot_product_attention(
+            query, key, value, map=map, mask=mask, causal=causal, sink=sink, dropout=dropout
+        )
+        return join_heads(attended), None
+    attended, weights = dot_product_attention(
+        query, key, value, map=map, mask=mask, causal=causal, sink=sink, dropout=dropout, need_weights=True
+    )
+    return join_heads(attended), weights
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, T, E) -> (B, H, T, E / H)."""
+    return x.view(*x.shape[:-1], heads, -1).transpose(-3, -2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(B, H, T, D) -> (B, T, H D)."""
+    return x.transpose(-3, -2).flatten(-2)
+
+
+def _attend(
+    score: Callable[[Tensor], Tensor],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    map: str | Map,  # noqa: A002
+    mask: Tensor | None,
+    causal: bool,
+    sink: Tensor | None,
+    dropout: float,
+    need_weights: bool,
+    wide: int = 1,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Weigh and sum the values by the scores of some queries, in as many blocks of queries as memory asks for.
+
+    Args:
+        score: From queries (..., some, width) to scores (..., some, S).
+        wide: Numbers that a score is made of.
+    """
+    lead = _broadcast(query.shape[:-2], key.shape[:-2])
+    queries, keys = query.shape[-2], key.shape[-2]
+
+    def block(some: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        allowed = _causal(query, key, mask, start, start + some.shape[-2]) if causal else _rows(mask, start, some)
+        weights = _weights(score(some), map, allowed, sink)
+        return drop(weights, dropout) @ value, weights
+
+    rows = max(1, ROOM // max(1, math.prod(lead) * keys * wide))
+    if need_weights or rows >= queries or torch._C._are_functorch_transforms_active():
+        attended, weights = block(query, 0)
+        return (attended, weights) if need_weights else attended
+
+    def forgetful(some: Tensor, start: int) -> Tensor:
+        return block(some, start)[0]
+
+    parts = [
+        checkpoint(forgetful, some, number * rows, use_reentrant=False)
+        for number, some in enumerate(torch.split(query, rows, -2))
+    ]
+    return torch.cat(parts, -2)
+
+
+def _weights(scores: Tensor, map: str | Map, mask: Tensor | None, sink: Tensor | None) -> Tensor:  # noqa: A002
+    """The map along the last axis, with the sink as a key more; zeros where the mask is False."""
+    if sink is not None:
+        extra = sink[..., None, None].expand(*scores.shape[:-1], 1)
+        scores = torch.cat([scores, extra.to(scores.dtype)], -1)
+        if mask is not None:
+            mask = torch.cat([mask.expand(scores.shape[:-1] + mask.shape[-1:]), mask.new_ones(()).expand_as(extra)], -1)
+    chosen = maps.get(map)
+    if mask is None:
+        weights = chosen(scores, dim=-1)
+    elif isinstance(map, str) or chosen in maps.OWN.values():
+        weights = chosen(scores, dim=-1, mask=mask)  # type: ignore[call-arg]
+    else:
+        some = mask.any(-1, keepdim=True)  # a row of -inf alone would be NaN to most maps
+        filled = scores.masked_fill(~mask & some, -torch.inf)
+        weights = torch.where(mask, chosen(filled, dim=-1), 0.0)
+    return weights if sink is None else weights[..., :-1]
+
+
+def _rows(mask: Tensor | None, start: int, some: Tensor) -> Tensor | None:
+    """The rows of a mask for some queries."""
+    if mask is None or mask.dim() < 2 or mask.shape[-2] == 1:
+        return mask
+    return mask[..., start : start + some.shape[-2], :]
+
+
+def _causal(query: Tensor, key: Tensor, mask: Tensor | None, start: int, end: int) -> Tensor:
+    """Which keys the queries from `start` to `end` may attend to."""
+    late = key.shape[-2] - query.shape[-2]
+    times = torch.arange(start + late, end + late, device=query.device).unsqueeze(-1)
+    past = torch.arange(key.shape[-2], device=query.device) <= times
+    rows = _rows(mask, start, query[..., start:end, :])
+    return past if rows is None else past & rows
+
+
+def _broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> None:
+    """Raise `InputError` for what no attention can use."""
+    for name, each in (("query", query), ("key", key), ("value", value)):
+        if not isinstance(each, Tensor) or each.dim() < 2 or not each.is_floating_point():
+            got = f"{each.dtype} of shape {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
+            raise InputError(
+                f"{name!r} must be a floating-point tensor of two axes or more. Got {got}. Add axes, or convert it."
+            )
+        if each.dtype != query.dtype or each.device != query.device:
+            raise InputError(
+                f"{name!r} must be {query.dtype} on {query.device} as 'query' is. Got {each.dtype} on {each.device}. "
+                "Convert it."
+            )
+    if key.shape[-2] != value.shape[-2]:
+        raise InputError(
+            f"'key' and 'value' must be as many. Got {key.shape[-2]} and {value.shape[-2]}. Each key has one value."
+        )
+    if not 0.0 <= dropout < 1.0:
+        raise InputError(f"'dropout' must lie in [0, 1). Got {dropout}. Use 0 for none.")
+    if mask is not None:
+        wanted = (*_broadcast(query.shape[:-2], key.shape[:-2]), query.shape[-2], key.shape[-2])
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
+            raise InputError(f"'mask' must be a tensor of bool, True = may be attended to. Got {got}. Use mask > 0.")
+        try:
+            fits = _broadcast(mask.shape, wanted) == wanted
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise InputError(
+                f"'mask' must broadcast to {wanted}, queries by keys. Got {tuple(mask.shape)}. "
+                "A mask of keys alone, (B, S), needs axes for heads and queries: mask[:, None, None]."
+            )

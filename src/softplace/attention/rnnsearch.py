@@ -1,0 +1,277 @@
+"""RNNsearch, which learns to align and translate, and the encoder-decoder without attention that it was made against.
+
+Axis legend: B batch, S source words, T target words, H hidden units of a direction, X numbers of a word's embedding,
+A width of the additive score, M maxout units, V words of a vocabulary, C width of a context.
+
+Source: Bahdanau, Cho and Bengio 2015 (arXiv:1409.0473), section 3 and appendix A; Cho et al. 2014 (arXiv:1406.1078).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout as drop
+from torch.nn.functional import linear
+
+from softplace import maps
+from softplace.attention.functions import additive_attention
+from softplace.errors import InputError
+from softplace.maps import Map
+
+
+class RNNState(NamedTuple):
+    """What a decoder keeps of the words so far, and of the source."""
+
+    hidden: Tensor
+    """(B, H)"""
+    encoded: Tensor
+    """(B, S, 2 H), or (B, 1, H) without attention: the one context."""
+    projected: Tensor
+    """(B, S, A): the encoded source as the score sees it."""
+    source_mask: Tensor | None
+    """(B, S), True = a word."""
+
+    def select(self, rows: Tensor) -> "RNNState":
+        """The state of some sentences, any of them more than once: a beam."""
+        mask = None if self.source_mask is None else self.source_mask[rows]
+        return RNNState(self.hidden[rows], self.encoded[rows], self.projected[rows], mask)
+
+
+class _GRU(nn.Module):
+    """Gated hidden units as the paper has them (A.1.1): the reset comes before the product.
+
+        z = sigmoid(x_z + U_z h), r = sigmoid(x_r + U_r h), h' = (1 - z) h + z tanh(x + U (r h))
+
+    with x, x_z, x_r linear in what is seen. `torch.nn.GRU` resets after the product, and has 1 - z for z.
+    """
+
+    def __init__(self, seen: int, hidden: int) -> None:
+        super().__init__()
+        self.seen_weight = nn.Parameter(0.01 * torch.randn(3 * hidden, seen))
+        self.bias = nn.Parameter(torch.zeros(3 * hidden))
+        self.gates_weight = nn.Parameter(torch.cat([_orthogonal(hidden), _orthogonal(hidden)]))
+        self.candidate_weight = nn.Parameter(_orthogonal(hidden))
+
+    def project(self, seen: Tensor) -> Tensor:
+        """(..., seen) -> (..., 3 H), for all steps at once."""
+        return linear(seen, self.seen_weight, self.bias)
+
+    def step(self, projected: Tensor, hidden: Tensor) -> Tensor:
+        """(B, 3 H) and (B, H) -> (B, H)."""
+        size = hidden.shape[-1]
+        gates = torch.sigmoid(projected[:, : 2 * size] + linear(hidden, self.gates_weight))
+        update, reset = gates.chunk(2, -1)
+        candidate = torch.tanh(projected[:, 2 * size :] + linear(reset * hidden, self.candidate_weight))
+        return torch.lerp(hidden, candidate, update)
+
+
+def _orthogonal(size: int) -> Tensor:
+    return nn.init.orthogonal_(torch.empty(size, size))
+
+
+class _Recurrent(nn.Module):
+    """What both models have: an encoder that goes forwards, a decoder that sees a context, a maxout readout."""
+
+    def __init__(
+        self,
+        *,
+        source_words: int,
+        target_words: int,
+        hidden: int,
+        embedding: int,
+        maxout: int,
+        dropout: float,
+        context: int,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.source_embedding, self.target_embedding = _drawn(source_words, embedding), _drawn(target_words, embedding)
+        self.forwards = _GRU(embedding, hidden)
+        self.start_weight, self.start_bias = _drawn(hidden, hidden), nn.Parameter(torch.zeros(hidden))
+        self.decoder = _GRU(embedding + context, hidden)
+        self.readout_weight = _drawn(2 * maxout, hidden + embedding + context)
+        self.readout_bias = nn.Parameter(torch.zeros(2 * maxout))
+        self.output_weight, self.output_bias = _drawn(target_words, maxout), nn.Parameter(torch.zeros(target_words))
+
+    def forward(self, source: Tensor, target: Tensor, source_mask: Tensor | None = None) -> Tensor:
+        """Logits (B, T, V) of the word after each of the target.
+
+        Args:
+            source: (B, S) words.
+            target: (B, T) words, the first of which begins a sentence.
+            source_mask: (B, S), True = a word, False = padding, at the end.
+        """
+        logits, _, _ = self.decode(target, self.start(source, source_mask))
+        return logits
+
+    def attention(self, source: Tensor, target: Tensor, source_mask: Tensor | None = None) -> Tensor:
+        """The weights (B, T, S) of every step, S = 1 without attention; arguments as of `forward`."""
+        _, _, weights = self.decode(target, self.start(source, source_mask))
+        return weights
+
+    def start(self, source: Tensor, source_mask: Tensor | None = None) -> RNNState:
+        """The state of a decoder that has said nothing of a source (B, S)."""
+        raise NotImplementedError
+
+    def decode(self, target: Tensor, state: RNNState) -> tuple[Tensor, RNNState, Tensor]:
+        """Go on with some words: logits of the word after each, the state after them, and the weights (B, T, S).
+
+        Args:
+            target: (B, T) the next words.
+            state: Of the words before.
+        """
+        words = self._embedded(target, self.target_embedding)
+        embedding = words.shape[-1]
+        # What does not recur is done for all steps at once: the words' part of the gates, and the readout.
+        projected = linear(words, self.decoder.seen_weight[:, :embedding], self.decoder.bias)
+        by_context = self.decoder.seen_weight[:, embedding:]
+        hidden, befores, contexts, weights = state.hidden, [], [], []
+        for each in projected.unbind(1):
+            context, weight = self._look(hidden, state)
+            befores.append(hidden)
+            contexts.append(context)
+            weights.append(weight)
+            hidden = self.decoder.step(each + linear(context, by_context), hidden)
+        seen = torch.cat([torch.stack(befores, 1), words, torch.stack(contexts, 1)], -1)
+        sums = linear(seen, self.readout_weight, self.readout_bias)
+        readout = sums.view(*sums.shape[:-1], -1, 2).amax(-1)
+        logits = linear(drop(readout, self.dropout, self.training), self.output_weight, self.output_bias)
+        return logits, state._replace(hidden=hidden), torch.stack(weights, 1)
+
+    def _look(self, hidden: Tensor, state: RNNState) -> tuple[Tensor, Tensor]:
+        """The context (B, C) and the weights (B, S) of a step."""
+        raise NotImplementedError
+
+    def _first(self, encoded: Tensor) -> Tensor:
+        """s_0 (A.2.2)."""
+        return torch.tanh(linear(encoded, self.start_weight, self.start_bias))
+
+    def _embedded(self, words: Tensor, table: Tensor) -> Tensor:
+        return drop(nn.functional.embedding(words, table), self.dropout, self.training)
+
+
+class RNNSearch(_Recurrent):
+    """A bidirectional encoder, additive attention with any map, a decoder with gated units, a maxout readout.
+
+        e_ij = v . tanh(W_a s_{i-1} + U_a h_j), alpha_i = map(e_i), c_i = sum_j alpha_ij h_j
+        s_i = GRU(E y_{i-1}, c_i; s_{i-1}), p(y_i) = softmax(W_o maxout(U_o s_{i-1} + V_o E y_{i-1} + C_o c_i))
+
+    Args:
+        source_words, target_words: V of each language.
+        hidden: H.
+        embedding: X.
+        align: A; None: H.
+        maxout: M.
+        map: From scores to weights.
+        dropout: Of embeddings and of the readout, while training; the paper has none.
+
+    Raises:
+        InputError: A size below 1, or an unknown map.
+
+    Parameters are drawn as in the paper (B.1): recurrent matrices orthogonal, those of the alignment normal with
+    deviation 0.001, v and biases 0, all others normal with 0.01.
+
+    >>> net = RNNSearch(source_words=9, target_words=8, hidden=6, embedding=4, maxout=5, map="sparsemax")
+    >>> net(torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, 3, dtype=torch.long)).shape
+    torch.Size([2, 3, 8])
+    """
+
+    def __init__(
+        self,
+        *,
+        source_words: int,
+        target_words: int,
+        hidden: int = 1000,
+        embedding: int = 620,
+        align: int | None = None,
+        maxout: int = 500,
+        map: str | Map = "softmax",  # noqa: A002 - the word of the field
+        dropout: float = 0.0,
+    ) -> None:
+        align = hidden if align is None else align
+        sizes = {"hidden": hidden, "embedding": embedding, "maxout": maxout}
+        words = {"source_words": source_words, "target_words": target_words}
+        _check(**words, **sizes, align=align)
+        maps.get(map)
+        super().__init__(**words, **sizes, dropout=dropout, context=2 * hidden)
+        if isinstance(map, nn.Module):
+            self.map = map  # so that what it learns is among our parameters
+        self._map = map
+        self.backwards = _GRU(embedding, hidden)
+        self.query_weight, self.key_weight = _drawn(align, hidden, 1e-3), _drawn(align, 2 * hidden, 1e-3)
+        self.direction = nn.Parameter(torch.zeros(align))
+
+    def start(self, source: Tensor, source_mask: Tensor | None = None) -> RNNState:
+        """The state of a decoder that has said nothing of a source (B, S)."""
+        embedded = self._embedded(source, self.source_embedding)
+        onwards = _run(self.forwards, embedded, source_mask)
+        back = _run(self.backwards, embedded.flip(1), None if source_mask is None else source_mask.flip(1)).flip(1)
+        encoded = torch.cat([onwards, back], -1)
+        return RNNState(self._first(back[:, 0]), encoded, linear(encoded, self.key_weight), source_mask)
+
+    def _look(self, hidden: Tensor, state: RNNState) -> tuple[Tensor, Tensor]:
+        mask = None if state.source_mask is None else state.source_mask.unsqueeze(1)
+        query = linear(hidden, self.query_weight).unsqueeze(1)
+        context, weights = additive_attention(
+            query, state.projected, state.encoded, self.direction, map=self._map, mask=mask, need_weights=True
+        )
+        return context[:, 0], weights[:, 0]
+
+
+class RNNEncDec(_Recurrent):
+    """The encoder-decoder without attention, RNNencdec: the last hidden units of a forward encoder are the one context.
+
+    Args:
+        source_words, target_words, hidden, embedding, maxout, dropout: As of `RNNSearch`.
+
+    Raises:
+        InputError: A size below 1.
+
+    How we differ from Cho et al. 2014: the context is h_S itself, not tanh(V h_S).
+    """
+
+    def __init__(
+        self,
+        *,
+        source_words: int,
+        target_words: int,
+        hidden: int = 1000,
+        embedding: int = 620,
+        maxout: int = 500,
+        dropout: float = 0.0,
+    ) -> None:
+        sizes = {"hidden": hidden, "embedding": embedding, "maxout": maxout}
+        words = {"source_words": source_words, "target_words": target_words}
+        _check(**words, **sizes)
+        super().__init__(**words, **sizes, dropout=dropout, context=hidden)
+
+    def start(self, source: Tensor, source_mask: Tensor | None = None) -> RNNState:
+        """The state of a decoder that has said nothing of a source (B, S)."""
+        last = _run(self.forwards, self._embedded(source, self.source_embedding), source_mask)[:, -1]
+        return RNNState(self._first(last), last.unsqueeze(1), last.new_zeros(len(last), 1, 0), None)
+
+    def _look(self, hidden: Tensor, state: RNNState) -> tuple[Tensor, Tensor]:
+        return state.encoded[:, 0], state.encoded.new_ones(len(hidden), 1)
+
+
+def _check(**sizes: int) -> None:
+    """Raise `InputError` for what is no size."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InputError(f"{name!r} must be a whole number of at least 1. Got {size!r}. Use e.g. {name}=1.")
+
+
+def _drawn(rows: int, columns: int, deviation: float = 0.01) -> nn.Parameter:
+    return nn.Parameter(deviation * torch.randn(rows, columns))
+
+
+def _run(cell: _GRU, embedded: Tensor, mask: Tensor | None) -> Tensor:
+    """The hidden units (B, S, H) after every word; padding leaves them as they were."""
+    hidden = embedded.new_zeros(len(embedded), cell.candidate_weight.shape[0])
+    taking = None if mask is None else mask.unsqueeze(-1).unbind(1)
+    made = []
+    for time, projected in enumerate(cell.project(embedded).unbind(1)):
+        new = cell.step(projected, hidden)
+        hidden = new if taking is None else torch.where(taking[time], new, hidden)
+        made.append(hidden)
+    return torch.stack(made, 1)

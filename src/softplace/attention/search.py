@@ -1,0 +1,200 @@
+"""From a model to sentences: the likeliest word at a time, a beam, or by chance.
+
+Axis legend: B sentences, K hypotheses of a beam, V words of the vocabulary, S source words.
+"""
+
+import math
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from softplace.errors import InputError
+
+
+class State(Protocol):
+    """What a model keeps of the words so far."""
+
+    def select(self, rows: Tensor) -> Any:
+        """The state of some rows, any of them more than once."""
+
+
+class Model(Protocol):
+    """What the search needs of a model."""
+
+    def start(self, source: Tensor, source_mask: Tensor | None = None) -> Any:
+        """The state before the first word."""
+
+    def decode(self, target: Tensor, state: Any) -> tuple[Tensor, Any, Any]:
+        """Logits (B, T, V) after each word of the target (B, T), the state after them, and anything."""
+
+
+class Hypothesis(NamedTuple):
+    """A sentence that was found.
+
+    Fields:
+        words: Without begin and end.
+        log_probability: Of the words and the end, in nats; without the end where the sentence was cut.
+        score: What the beam orders by.
+        ended: Whether the model said the end, or the sentence was cut at the longest.
+    """
+
+    words: tuple[int, ...]
+    log_probability: float
+    score: float
+    ended: bool
+
+
+@torch.no_grad()
+def greedy(
+    model: Model,
+    source: Tensor,
+    source_mask: Tensor | None = None,
+    *,
+    begin: int,
+    end: int,
+    longest: int | None = None,
+) -> list[Hypothesis]:
+    """The likeliest word at every step: a beam of one. A score is the log-probability.
+
+    Args:
+        source: (B, S).
+        source_mask: (B, S), True = a word.
+        begin, end: The words around a sentence.
+        longest: Most words of a sentence; None: 2 S + 10.
+    """
+    return _one_each(model, source, source_mask, begin, end, longest, lambda logits: logits.argmax(-1))
+
+
+@torch.no_grad()
+def sample(
+    model: Model,
+    source: Tensor,
+    source_mask: Tensor | None = None,
+    *,
+    begin: int,
+    end: int,
+    longest: int | None = None,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> list[Hypothesis]:
+    """Every word drawn by its probability, of logits divided by `temperature`. A score is the log-probability.
+
+    Args:
+        source, source_mask, begin, end, longest: As of `greedy`.
+        temperature: Above 0.
+        generator: Of the draws; None: PyTorch's global one.
+    """
+    if not temperature > 0.0:
+        raise InputError(f"'temperature' must be above 0. Got {temperature}. Use greedy for the likeliest words.")
+
+    def draw(logits: Tensor) -> Tensor:
+        shares = torch.softmax(logits.float() / temperature, -1)
+        return torch.multinomial(shares, 1, generator=generator).squeeze(-1)
+
+    return _one_each(model, source, source_mask, begin, end, longest, draw)
+
+
+def _one_each(
+    model: Model, source: Tensor, source_mask: Tensor | None, begin: int, end: int, longest: int | None, choose: Any
+) -> list[Hypothesis]:
+    state, limit = model.start(source, source_mask), _limit(source, longest)
+    running = torch.arange(len(source), device=source.device)
+    last = torch.full((len(source), 1), begin, device=source.device)
+    totals = [0.0] * len(source)
+    words: list[list[int]] = [[] for _ in totals]
+    ended = [False] * len(source)
+    for _ in range(limit):
+        if not len(running):
+            break
+        logits, state, _ = model.decode(last, state)
+        chosen = choose(logits[:, -1])
+        gained = torch.log_softmax(logits[:, -1].float(), -1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+        for row, word, gain in zip(running.tolist(), chosen.tolist(), gained.tolist(), strict=True):
+            totals[row] += gain
+            ended[row] = word == end
+            if not ended[row]:
+                words[row].append(word)
+        going = (chosen != end).nonzero().squeeze(-1)
+        if len(going) < len(running):
+            state, running = state.select(going), running[going]
+        last = chosen[going].unsqueeze(-1)
+    return [Hypothesis(tuple(each), total, total, done) for each, total, done in zip(words, totals, ended, strict=True)]
+
+
+@torch.no_grad()
+def beam_search(
+    model: Model,
+    source: Tensor,
+    source_mask: Tensor | None = None,
+    *,
+    begin: int,
+    end: int,
+    beam: int = 5,
+    longest: int | None = None,
+    length_penalty: float = 1.0,
+) -> list[list[Hypothesis]]:
+    """The best sentences that a beam finds, the best first, at most K of each source.
+
+    A score is `log p / n^length_penalty`, with n the words and the end (Wu et al. 2016, arXiv:1609.08144, section 7,
+    divide by `((5 + n) / 6)^alpha`): 0 orders by probability, which favours short sentences, 1 by the mean of a word.
+    A source is done when K sentences have ended; an end counts if it is among the K best steps from the K hypotheses.
+
+    Args:
+        source, source_mask, begin, end, longest: As of `greedy`.
+        beam: K.
+        length_penalty: 0 or more.
+
+    Raises:
+        InputError: A beam below 1, a negative penalty, or a `longest` below 1.
+    """
+    if beam < 1:
+        raise InputError(f"'beam' must be at least 1. Got {beam}. Use 1 for the likeliest word at a time.")
+    if not 0.0 <= length_penalty < math.inf:
+        raise InputError(f"'length_penalty' must be 0 or more. Got {length_penalty}. Use 1 for the mean of a word.")
+    device, limit = source.device, _limit(source, longest)
+    found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
+    running = torch.arange(len(source), device=device)
+    # One hypothesis to begin with: K equal ones would stay equal.
+    state, width = model.start(source, source_mask), 1
+    words = torch.full((len(source), 1, 1), begin, device=device)
+    totals = torch.zeros(len(source), 1, device=device)
+    for length in range(1, limit + 1):
+        if not len(running):
+            break
+        logits, state, _ = model.decode(words[:, :, -1:].flatten(0, 1), state)
+        gains = torch.log_softmax(logits[:, -1].float(), -1).view(len(running), width, -1)
+        vocabulary = gains.shape[-1]
+        reached = (totals.unsqueeze(-1) + gains).flatten(1)
+        best, places = reached.topk(min(2 * beam, reached.shape[-1]), -1)  # beam ends at most, and as many that go on
+        rows, chosen = places // vocabulary, places % vocabulary
+        over = chosen == end
+        for place, sentence in enumerate(running.tolist()):
+            for each in over[place, :beam].nonzero().squeeze(-1).tolist():
+                total = float(best[place, each])
+                text = tuple(words[place, rows[place, each], 1:].tolist())
+                if total > -math.inf:
+                    found[sentence].append(Hypothesis(text, total, total / length**length_penalty, True))
+        # Those that go on, in their order: an end sorts behind everything.
+        width = min(beam, int((~over).sum(-1).min()))
+        order = torch.sort(over.long(), dim=-1, stable=True).indices[:, :width]
+        totals, rows, chosen = best.gather(-1, order), rows.gather(-1, order), chosen.gather(-1, order)
+        kept = words.gather(1, rows.unsqueeze(-1).expand(-1, -1, words.shape[-1]))
+        words = torch.cat([kept, chosen.unsqueeze(-1)], -1)
+        stay = [width > 0 and len(found[sentence]) < beam for sentence in running.tolist()]
+        going = torch.tensor(stay, device=device).nonzero().squeeze(-1)
+        before = reached.shape[-1] // vocabulary
+        state = state.select((rows + before * torch.arange(len(running), device=device).unsqueeze(-1))[going].flatten())
+        running, words, totals = running[going], words[going], totals[going]
+    for place, sentence in enumerate(running.tolist()):  # cut
+        for text, total in zip(words[place, :, 1:].tolist(), totals[place].tolist(), strict=True):
+            found[sentence].append(Hypothesis(tuple(text), total, total / limit**length_penalty, False))
+    return [sorted(each, key=lambda one: -one.score)[:beam] for each in found]
+
+
+def _limit(source: Tensor, longest: int | None) -> int:
+    if longest is None:
+        return 2 * source.shape[1] + 10
+    if longest < 1:
+        raise InputError(f"'longest' must be at least 1. Got {longest}. Leave it out for twice the source and 10.")
+    return longest
