@@ -374,7 +374,8 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
             raise InputError(
                 f"{name!r} must be a floating-point tensor of two axes or more. Got {got}. Add axes, or convert it."
             )
-        if each.dtype != query.dtype or each.device != query.device:
+        mixed = each.dtype != query.dtype and not torch.is_autocast_enabled(query.device.type)
+        if mixed or each.device != query.device:
             raise InputError(
                 f"{name!r} must be {query.dtype} on {query.device} as 'query' is. Got {each.dtype} on {each.device}. "
                 "Convert it."

@@ -62,7 +62,7 @@ class _GRU(nn.Module):
         gates = torch.sigmoid(projected[:, : 2 * size] + linear(hidden, self.gates_weight))
         update, reset = gates.chunk(2, -1)
         candidate = torch.tanh(projected[:, 2 * size :] + linear(reset * hidden, self.candidate_weight))
-        return torch.lerp(hidden, candidate, update)
+        return hidden + update * (candidate - hidden)
 
 
 def _orthogonal(size: int) -> Tensor:

@@ -310,7 +310,7 @@ class Transformer(nn.Module):
     def _state(self, encoded: Tensor, source_mask: Tensor | None) -> DecoderState:
         pairs = [layer.source.keys_values(encoded) for layer in _layers(self.decoder)]
         shape = (len(encoded), self.config.heads, 0, self.config.width // self.config.heads)
-        nothing = (encoded.new_zeros(shape),) * len(pairs)
+        nothing = (pairs[0][0].new_zeros(shape),) * len(pairs)  # of the keys' dtype, which autocast may have changed
         keys, values = (tuple(each) for each in zip(*pairs, strict=True))
         return DecoderState(nothing, nothing, keys, values, source_mask)
 
