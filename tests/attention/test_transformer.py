@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from softplace.attention import MultiHeadAttention, Transformer
 from softplace.attention.positions import rotated, sinusoids
 from softplace.errors import InputError
+from tests.attention.turning import learn
 
 B, S, T, E, H, V = 3, 7, 5, 16, 4, 11
 SIZES: dict[str, Any] = {
@@ -166,16 +167,8 @@ def test_sinusoids_by_hand_and_rotated_products_depend_on_distance() -> None:
 def test_it_learns_to_turn_a_sentence_round() -> None:
     torch.manual_seed(2)
     net = Transformer(**SIZES | {"norm": "pre", "width": 32})
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(250):
-        words = torch.randint(1, V, (32, 4))
-        wanted = words.flip(1)
-        given = torch.cat([torch.zeros(32, 1, dtype=torch.long), wanted[:, :-1]], 1)
-        loss = nn.functional.cross_entropy(net(words, given).flatten(0, 1), wanted.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert float(loss.detach()) < 0.1  # a guess: log 10 = 2.3
+    loss, _ = learn(net, words=V, steps=250, rate=3e-3)
+    assert loss < 0.1  # a guess: log 10 = 2.3
 
 
 @pytest.mark.parametrize(
