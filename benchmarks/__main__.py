@@ -1,10 +1,11 @@
-"""`python -m benchmarks [fleet|maps|memory ...] [options]`: every benchmark, or those named, with the same options."""
+"""`python -m benchmarks [attention|fleet|maps|memory ...] [options]`: every benchmark, or those named."""
 
 import sys
 from importlib import import_module
 from itertools import takewhile
 
 BENCHMARKS = {
+    "attention": "long sequences with every map against PyTorch's fused softmax",
     "fleet": "training many small networks",
     "maps": "maps against torch and the package entmax",
     "memory": "NTM and DNC against pytorch-ntm, pytorch-dnc and RobertCsordas/dnc",
@@ -19,7 +20,7 @@ def main() -> int:
     if unknown or (not chosen and {"-h", "--help"} & set(options)):
         if unknown:
             print(f"Unknown benchmark {unknown[0]!r}.", file=sys.stderr)
-        print(__doc__, *(f"{name:8}{what}" for name, what in BENCHMARKS.items()), sep="\n")
+        print(__doc__, *(f"{name:11}{what}" for name, what in BENCHMARKS.items()), sep="\n")
         return 2 if unknown else 0
     code = 0
     for name in chosen or BENCHMARKS:

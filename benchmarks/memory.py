@@ -18,7 +18,6 @@ import math
 import multiprocessing
 import os
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -26,7 +25,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor
 from torch.func import stack_module_state
@@ -34,6 +32,7 @@ from torch.nn import functional
 
 from benchmarks import memory_peers as peers
 from benchmarks.memory_peers import Case, Network, dnc, ntm
+from benchmarks.peak import peak_of
 from softplace.maps import topk_softmax
 from softplace.memory.dnc import DNC
 from softplace.memory.members import together
@@ -320,21 +319,8 @@ def peak(case: Case, kernel: bool, segments: int, threads: int) -> tuple[float, 
     network.forward(inputs[: 2 * segments]).sum().backward()  # compiles and allocates what stays
     states = network.module.initial_state(case.batch)
     state = sum(each.numel() * each.element_size() for each in states if isinstance(each, Tensor))
-    process, watching, highest = psutil.Process(), threading.Event(), [0]
-
-    def watch() -> None:
-        while not watching.wait(0.001):
-            highest[0] = max(highest[0], process.memory_info().rss)
-
-    before = process.memory_info().rss
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    start = time.perf_counter()
-    network.forward(inputs).sum().backward()
-    seconds = time.perf_counter() - start
-    watching.set()
-    watcher.join()
-    return max(highest[0], process.memory_info().rss) - before, seconds, state
+    added, seconds = peak_of(lambda: network.forward(inputs).sum().backward())
+    return added, seconds, state
 
 
 def backward_table(case: Case, arguments: argparse.Namespace) -> None:

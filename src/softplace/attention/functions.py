@@ -320,11 +320,16 @@ def _attend(
     def forgetful(some: Tensor, start: int) -> Tensor:
         return block(some, start)[0]
 
-    parts = [
-        checkpoint(forgetful, some, number * rows, use_reentrant=False)
-        for number, some in enumerate(torch.split(query, rows, -2))
-    ]
-    return torch.cat(parts, -2)
+    # Copied into one tensor, not joined at the end: parts that stay would lie between the scores of one block and the
+    # next, and the allocator could not use that room again.
+    whole: Tensor | None = None
+    for number, some in enumerate(torch.split(query, rows, -2)):
+        start = number * rows
+        part = checkpoint(forgetful, some, start, use_reentrant=False, preserve_rng_state=dropout > 0.0)
+        if whole is None:
+            whole = part.new_empty(*part.shape[:-2], queries, part.shape[-1])
+        whole[..., start : start + rows, :] = part
+    return query.new_zeros(*lead, 0, value.shape[-1]) if whole is None else whole
 
 
 def _weights(scores: Tensor, map: str | Map, mask: Tensor | None, sink: Tensor | None) -> Tensor:  # noqa: A002
