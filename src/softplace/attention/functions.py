@@ -10,16 +10,19 @@ from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout as drop
 from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from softplace import maps
+from softplace.attention._dropout import drop
 from softplace.errors import InputError
 from softplace.maps import Map
 
 ROOM = 1 << 22
 """Scores that are kept at a time: more are computed block by block of queries, and again in the backward pass."""
+
+SHORT = 256
+"""Keys."""
 
 
 @overload
@@ -65,8 +68,8 @@ def dot_product_attention(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Scaled dot-product attention with any map: `map(scale Q K^T) V`.
 
-    With softmax, and no weights or sink asked for, it is `torch.nn.functional.scaled_dot_product_attention`. With any
-    other map no more than `ROOM` scores are in memory at a time, whatever T and S are, unless weights are asked for.
+    With softmax, and no weights or sink asked for, it is `torch.nn.functional.scaled_dot_product_attention` (but for
+    short sentences on a CPU, where that takes up to ten times as long in half precision). With any other map no more than `ROOM` scores are in memory at a time, whatever T and S are, unless weights are asked for.
 
     Args:
         query: (..., T, D).
@@ -103,7 +106,7 @@ def dot_product_attention(
         )
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     plain = map == "softmax" or map is maps.softmax
-    if plain and not need_weights and sink is None:
+    if plain and not need_weights and sink is None and not _better_here(query, key, dropout):
         square = causal and mask is None and query.shape[-2] == key.shape[-2]
         allowed = mask if square or not causal else _causal(query, key, mask, 0, query.shape[-2])
         return scaled_dot_product_attention(
@@ -283,6 +286,12 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 def join_heads(x: Tensor) -> Tensor:
     """(B, H, T, D) -> (B, T, H D)."""
     return x.transpose(-3, -2).flatten(-2)
+
+
+def _better_here(query: Tensor, key: Tensor, dropout: float) -> bool:
+    """Whether our own path is faster than PyTorch's, as measured (`python -m benchmarks attention`)."""
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    return query.device.type == "cpu" and key.shape[-2] <= SHORT and (half or dropout > 0.0)
 
 
 def _attend(

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout as drop
 from torch.nn.functional import linear
 
 from softplace import maps
+from softplace.attention._dropout import drop
 from softplace.attention.functions import additive_attention
 from softplace.errors import InputError
 from softplace.maps import Map
@@ -120,6 +120,11 @@ class _Recurrent(nn.Module):
             target: (B, T) the next words.
             state: Of the words before.
         """
+        features, state, weights = self.advance(target, state)
+        return linear(features, self.output_weight, self.output_bias), state, weights
+
+    def advance(self, target: Tensor, state: RNNState) -> tuple[Tensor, RNNState, Tensor]:
+        """As `decode`, with the features (B, T, M) that logits are linear in: `features output_weight^T + output_bias`."""
         words = self._embedded(target, self.target_embedding)
         embedding = words.shape[-1]
         # What does not recur is done for all steps at once: the words' part of the gates, and the readout.
@@ -135,8 +140,7 @@ class _Recurrent(nn.Module):
         seen = torch.cat([torch.stack(befores, 1), words, torch.stack(contexts, 1)], -1)
         sums = linear(seen, self.readout_weight, self.readout_bias)
         readout = sums.view(*sums.shape[:-1], -1, 2).amax(-1)
-        logits = linear(drop(readout, self.dropout, self.training), self.output_weight, self.output_bias)
-        return logits, state._replace(hidden=hidden), torch.stack(weights, 1)
+        return drop(readout, self.dropout, self.training), state._replace(hidden=hidden), torch.stack(weights, 1)
 
     def _look(self, hidden: Tensor, state: RNNState) -> tuple[Tensor, Tensor]:
         """The context (B, C) and the weights (B, S) of a step."""

@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout as drop
 from torch.nn.functional import linear, relu
 
 from softplace import maps
+from softplace.attention._dropout import drop
 from softplace.attention.modules import MultiHeadAttention
 from softplace.attention.positions import rotated, sinusoids
 from softplace.errors import InputError, nearest
@@ -283,6 +283,13 @@ class Transformer(nn.Module):
             target: (B, T) the next words.
             state: Of the words before.
         """
+        features, state, found = self.advance(target, state, need_weights=need_weights)
+        return linear(features, self.output_weight, self.output_bias), state, found
+
+    def advance(
+        self, target: Tensor, state: DecoderState, *, need_weights: bool = False
+    ) -> tuple[Tensor, DecoderState, Attended]:
+        """As `decode`, with the features (B, T, E) that logits are linear in: `features output_weight^T + output_bias`."""
         x = self._embedded(target, self.target_embedding, state.length)
         mask = None if state.source_mask is None else state.source_mask[:, None, None]
         kept_keys, kept_values, own, of_source = [], [], [], []
@@ -303,9 +310,18 @@ class Transformer(nn.Module):
             if weights is not None and source_weights is not None:
                 own.append(weights)
                 of_source.append(source_weights)
-        logits = linear(self.decoder_norm(x), self.output.weight, self.output.bias)
         state = state._replace(keys=tuple(kept_keys), values=tuple(kept_values))
-        return logits, state, Attended(decoder=tuple(own), source=tuple(of_source))
+        return self.decoder_norm(x), state, Attended(decoder=tuple(own), source=tuple(of_source))
+
+    @property
+    def output_weight(self) -> Tensor:
+        """(V, E)"""
+        return self.output.weight
+
+    @property
+    def output_bias(self) -> Tensor:
+        """(V,)"""
+        return self.output.bias
 
     def _state(self, encoded: Tensor, source_mask: Tensor | None) -> DecoderState:
         pairs = [layer.source.keys_values(encoded) for layer in _layers(self.decoder)]
