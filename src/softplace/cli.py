@@ -152,9 +152,9 @@ def memory(
 
     console = Console(stderr=True)
     try:
-        from softplace.memory._arguments import task_options
         from softplace.memory.training import summary
         from softplace.memory.training import train as run
+        from softplace.training.arguments import task_options
 
         with Terminal(console) if console.is_terminal else nullcontext(Lines(console)) as display:
             result = run(

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 import softplace
 from softplace.errors import InputError
-from softplace.memory import checkpoint
-from softplace.memory.checkpoint import CHECKPOINT, CONFIG, Checkpoint, TrainingConfig, load, read, save
+from softplace.memory.checkpoint import TrainingConfig, load
 from softplace.memory.models import complete, construct
 from softplace.memory.optimizer import GravesRMSProp
 from softplace.memory.tasks import get
+from softplace.training import checkpoint
+from softplace.training.checkpoint import CHECKPOINT, CONFIG, Checkpoint, read, save
 
 SIZES: Mapping[str, Any] = {"hidden_size": 3, "layers": 1}
 
@@ -102,7 +103,7 @@ def test_it_is_a_safetensors_file_that_others_can_read(tmp_path: Path) -> None:
 def test_where_there_is_none(tmp_path: Path) -> None:
     assert read(tmp_path, config()) is None
     assert read(tmp_path / "nowhere", config()) is None
-    assert checkpoint.read_config(tmp_path / "nowhere") is None
+    assert checkpoint.read_config(tmp_path / "nowhere", TrainingConfig) is None
 
 
 def test_every_cut_and_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
@@ -190,5 +191,5 @@ def test_tensors_of_another_net(tmp_path: Path) -> None:
 def test_the_configuration_comes_back(tmp_path: Path) -> None:
     for each in (config(), config(clip=None, options={"length": [1, 5]}, seed=2**63 - 1, learning_rate=1 / 3)):
         checkpoint.write_config(tmp_path, each)
-        assert checkpoint.read_config(tmp_path) == each
+        assert checkpoint.read_config(tmp_path, TrainingConfig) == each
     assert json.loads((tmp_path / CONFIG).read_text())["softplace"] == softplace.__version__

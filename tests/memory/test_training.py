@@ -20,14 +20,15 @@ from torch import Tensor
 
 from softplace.errors import InputError
 from softplace.memory import tasks
-from softplace.memory.checkpoint import CHECKPOINT, CONFIG, load
-from softplace.memory.folder import CURVE, EVALUATION, PAGE, TrainingFolder, read_curve
+from softplace.memory.checkpoint import load
 from softplace.memory.progress import Snapshot
 from softplace.memory.tasks import Episode, curriculum
 from softplace.memory.tasks.algorithmic import Copy
 from softplace.memory.tasks.curriculum import Linear
 from softplace.memory.training import DivergenceError, TrainingResult, train
 from softplace.progress import Silent
+from softplace.training.checkpoint import CHECKPOINT, CONFIG
+from softplace.training.folder import CURVE, EVALUATION, PAGE, TrainingFolder, read_curve
 
 ROOT = Path(__file__).parents[2]
 TINY: dict[str, Any] = {

@@ -26,7 +26,7 @@ def drop(x: Tensor, share: float, training: bool = True) -> Tensor:
 
 
 def _kept(count: int, share: float, dtype: torch.dtype) -> Tensor:
-    """Zeros and ones, by whole-number arithmetic: comparing, and converting the answers, would take three times as long."""
+    """Zeros and ones, by whole-number arithmetic: to compare and convert would take three times as long."""
     limit = round(share * 2**15)
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     bits = words.view(torch.int16)[:count]

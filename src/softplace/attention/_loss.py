@@ -21,9 +21,9 @@ def linear_cross_entropy(
         s_n = weight h_n + bias, plain_n = log sum_v exp(s_nv) - s_n,y
         loss_n = (1 - e) plain_n + e / V sum_v (log sum_u exp(s_nu) - s_nv)
 
-    which is `torch.nn.functional.cross_entropy(s, y, label_smoothing=e, reduction="sum")`. The gradient is computed with
-    the loss, while a block's logits are there. Under autocast products are in its dtype; all else, and sums, are in
-    float32 at least.
+    which is `torch.nn.functional.cross_entropy(s, y, label_smoothing=e, reduction="sum")`. The gradient is computed
+    with the loss, while a block's logits are there. Under autocast products are in its dtype; all else, and sums, are
+    in float32 at least.
 
     Args:
         features: h, (N, E).
@@ -52,13 +52,17 @@ class _Loss(torch.autograd.Function):
             given = features.new_zeros(features.shape)
             of_weight, of_bias = (torch.zeros_like(each, dtype=wide) for each in (weight, bias))
             loss, plain = (torch.zeros((), dtype=wide, device=features.device) for _ in range(2))
-            for some in words.split(BLOCK):
+            for some in torch.split(words, BLOCK):
                 seen, wanted = features[some].to(narrow), target[some].unsqueeze(-1)
                 logits = torch.addmm(row, seen, matrix.mT).to(wide)
                 total = logits.logsumexp(-1, keepdim=True)
                 own = (total - logits.gather(-1, wanted)).sum()
                 plain += own
-                loss += own if smoothing == 0.0 else (1.0 - smoothing) * own + smoothing * (total.sum() - logits.mean(-1).sum())
+                loss += (
+                    own
+                    if smoothing == 0.0
+                    else (1.0 - smoothing) * own + smoothing * (total.sum() - logits.mean(-1).sum())
+                )
                 if learns:
                     shares = logits.sub_(total).exp_()
                     if smoothing:
@@ -74,7 +78,7 @@ class _Loss(torch.autograd.Function):
         return loss, plain
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, loss: Tensor, plain: Tensor) -> tuple[Tensor | None, ...]:
         given, of_weight, of_bias = ctx.saved_tensors
         return given * loss, of_weight * loss, of_bias * loss, None, None, None

@@ -22,7 +22,7 @@ ROOM = 1 << 22
 """Scores that are kept at a time: more are computed block by block of queries, and again in the backward pass."""
 
 SHORT = 256
-"""Keys."""
+"""Keys up to which, on a CPU, our own path is faster than PyTorch's in half precision and with dropout."""
 
 
 @overload
@@ -69,7 +69,8 @@ def dot_product_attention(
     """Scaled dot-product attention with any map: `map(scale Q K^T) V`.
 
     With softmax, and no weights or sink asked for, it is `torch.nn.functional.scaled_dot_product_attention` (but for
-    short sentences on a CPU, where that takes up to ten times as long in half precision). With any other map no more than `ROOM` scores are in memory at a time, whatever T and S are, unless weights are asked for.
+    short sentences on a CPU, where that takes up to ten times as long in half precision). With any other map no more
+    than `ROOM` scores are in memory at a time, whatever T and S are, unless weights are asked for.
 
     Args:
         query: (..., T, D).

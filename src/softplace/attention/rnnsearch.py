@@ -124,7 +124,7 @@ class _Recurrent(nn.Module):
         return linear(features, self.output_weight, self.output_bias), state, weights
 
     def advance(self, target: Tensor, state: RNNState) -> tuple[Tensor, RNNState, Tensor]:
-        """As `decode`, with the features (B, T, M) that logits are linear in: `features output_weight^T + output_bias`."""
+        """As `decode`, with the features (B, T, M) of the logits: `features output_weight^T + output_bias`."""
         words = self._embedded(target, self.target_embedding)
         embedding = words.shape[-1]
         # What does not recur is done for all steps at once: the words' part of the gates, and the readout.

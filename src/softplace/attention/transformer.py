@@ -289,7 +289,7 @@ class Transformer(nn.Module):
     def advance(
         self, target: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Tensor, DecoderState, Attended]:
-        """As `decode`, with the features (B, T, E) that logits are linear in: `features output_weight^T + output_bias`."""
+        """As `decode`, with the features (B, T, E) of the logits: `features output_weight^T + output_bias`."""
         x = self._embedded(target, self.target_embedding, state.length)
         mask = None if state.source_mask is None else state.source_mask[:, None, None]
         kept_keys, kept_values, own, of_source = [], [], [], []

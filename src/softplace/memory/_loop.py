@@ -4,21 +4,15 @@ Axes: T time, B batch.
 """
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from softplace.errors import InputError
-from softplace.memory import checkpoint
-from softplace.memory.checkpoint import CHECKPOINT, Checkpoint, TrainingConfig
+from softplace.memory.checkpoint import TrainingConfig
 from softplace.memory.evaluation import answer
-from softplace.memory.folder import CURVE, TrainingFolder
 from softplace.memory.optimizer import GravesRMSProp
 from softplace.memory.progress import Snapshot
 from softplace.memory.tasks import curriculum as curricula
@@ -26,13 +20,13 @@ from softplace.memory.tasks.curriculum import Progress, Uniform
 from softplace.memory.tasks.task import Episode, Task
 from softplace.progress import Display
 from softplace.randomness import generator
+from softplace.training import checkpoint
+from softplace.training.checkpoint import CHECKPOINT, Checkpoint
+from softplace.training.folder import CURVE, TrainingFolder
+from softplace.training.running import DivergenceError, flushed, politely
 
 OPTIMIZERS = ("rmsprop", "adam")
 FAR_WORSE = 1000.0  # times the first loss: taken for a training that will not come back
-
-
-class DivergenceError(InputError):
-    """A training came to numbers from which it will not return. What was kept before stays as it was."""
 
 
 class _Tally:
@@ -128,7 +122,7 @@ class Loop:
         """Train up to a step. Errors as `train`."""
         start = kept = time.monotonic()
         earlier, kept_step = self.seconds, self.step
-        with _flushed(), _politely() as stopped:
+        with flushed(), politely() as stopped:
             while self.step < steps:
                 self._one_step(folder)
                 now = time.monotonic()
@@ -251,37 +245,3 @@ class Loop:
                 f"{self.config.task}: there are sequences of more steps ({length:,}) than the memory has slots "
                 f"({slots:,}). That is allowed: slots are used again."
             )
-
-
-@contextmanager
-def _politely() -> Iterator[threading.Event]:
-    """Ctrl-C and a polite kill set the event, so that a step is finished and kept first; the second time they hit."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-
-    def stop(number: int, frame: object) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    before = {each: handler for each, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    for each in before:
-        signal.signal(each, stop)
-    try:
-        yield stopped
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-@contextmanager
-def _flushed() -> Iterator[None]:
-    """Numbers below 1e-38 become 0 while training: slots that are left alone decay to there, at ten times the cost."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)

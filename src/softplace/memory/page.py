@@ -58,7 +58,7 @@ def training_report(
         net: Trained, as `config` says, on `task`.
         step: How many updates were made.
         seconds: How long they took.
-        curve: The lines of the learning curve, see `softplace.memory.folder`.
+        curve: The lines of the learning curve, see `softplace.training.folder`.
         evaluations: In the range of training and beyond.
         device: What it was trained on.
         command: What to type to do it again; None: made from `config`.

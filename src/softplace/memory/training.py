@@ -21,19 +21,20 @@ from torch import nn
 
 import softplace
 from softplace.errors import InputError, nearest
-from softplace.memory import checkpoint, models, tasks
-from softplace.memory._arguments import budget, clipping, place, positive, whole
-from softplace.memory._arguments import folder as folder_of
+from softplace.memory import models, tasks
 from softplace.memory._loop import OPTIMIZERS, Loop
-from softplace.memory._loop import DivergenceError as DivergenceError
 from softplace.memory.checkpoint import TrainingConfig
 from softplace.memory.evaluation import SEQUENCES, Evaluation, Measure, evaluate, overall
-from softplace.memory.folder import EVALUATION, PAGE, TrainingFolder
 from softplace.memory.tasks import curriculum as curricula
 from softplace.memory.tasks.curriculum import Uniform
 from softplace.memory.tasks.task import Task
 from softplace.progress import Display, Silent
 from softplace.randomness import derive
+from softplace.training import checkpoint
+from softplace.training.arguments import budget, clipping, place, positive, whole
+from softplace.training.arguments import folder as folder_of
+from softplace.training.folder import EVALUATION, PAGE, TrainingFolder
+from softplace.training.running import DivergenceError as DivergenceError
 
 GRAPHS = ("traversal", "shortest-path", "inference")
 """Tasks whose data are a graph."""
@@ -47,7 +48,7 @@ class TrainingResult:
         net: Trained.
         config: What it was trained by.
         step: How many steps were made, in all runs together.
-        curve: The lines of the learning curve, see `softplace.memory.folder`.
+        curve: The lines of the learning curve, see `softplace.training.folder`.
         evaluations: In the range of training and beyond.
         overall: What the papers make of these, see `evaluation.overall`.
         notes: What must be said beside any of the numbers.

@@ -14,8 +14,8 @@ from typing import IO, Any
 
 from softplace._locks import try_lock
 from softplace.errors import InputError
-from softplace.memory import checkpoint
-from softplace.memory.checkpoint import CHECKPOINT, CONFIG, TrainingConfig
+from softplace.training import checkpoint
+from softplace.training.checkpoint import CHECKPOINT, CONFIG, Settings
 
 CURVE, EVALUATION, PAGE = "curve.jsonl", "evaluation.json", "page.html"
 _ALL = (CONFIG, CHECKPOINT, CURVE, EVALUATION, PAGE)
@@ -29,7 +29,7 @@ class TrainingFolder:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, config: TrainingConfig, *, fresh: bool) -> Iterator["TrainingFolder"]:
+    def open(cls, path: Path, config: Settings, *, fresh: bool) -> Iterator["TrainingFolder"]:
         """Take the folder, made where missing, for a training. Nothing in it is touched before all is known to be well.
 
         Args:
@@ -116,7 +116,7 @@ def read_curve(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _check_ours(path: Path, config: TrainingConfig, *, fresh: bool) -> None:
+def _check_ours(path: Path, config: Settings, *, fresh: bool) -> None:
     if os.path.lexists(path) and not path.is_dir():
         raise InputError(f"'out' must be the path of a folder. Got {str(path)!r}, a file. Use another --out.")
     present = [name for name in _ALL if os.path.lexists(path / name)]
@@ -129,7 +129,7 @@ def _check_ours(path: Path, config: TrainingConfig, *, fresh: bool) -> None:
             f"{str(path / present[0])!r}: expected a folder that a training made, or one without this file. "
             "Got a file that is not of a training. Use another --out."
         )
-    there = checkpoint.read_config(path)
+    there = checkpoint.read_config(path, type(config))
     if there is None and CURVE in present and (path / CURVE).stat().st_size:
         raise InputError(
             f"{str(path / CURVE)!r}: expected the settings of its training beside it, in {CONFIG}. Got none. "
@@ -142,7 +142,7 @@ def _check_ours(path: Path, config: TrainingConfig, *, fresh: bool) -> None:
         )
 
 
-def _differences(there: TrainingConfig, here: TrainingConfig) -> Sequence[str]:
+def _differences(there: Settings, here: Settings) -> Sequence[str]:
     old, new = there.flat(), here.flat()
     return [
         f"{name} ({old.get(name)!r} there, {new.get(name)!r} here)"
