@@ -102,14 +102,16 @@ class NumberWords:
     def pairs(self, n: int, generator: torch.Generator) -> list[Pair]:
         """So many sentences; equal generators draw equal ones."""
 
+        return [self.pair(self.numbers(generator)) for _ in range(n)]
+
+    def numbers(self, generator: torch.Generator) -> list[int]:
+        """The numbers of a sentence."""
+
         def draw(low: int, high: int) -> int:
             return int(torch.randint(low, high + 1, (), generator=generator))
 
-        made = []
-        for _ in range(n):
-            sizes = [draw(*self.digits) for _ in range(draw(*self.count))]
-            made.append(self.pair([draw(10 ** (size - 1) if size > 1 else 0, 10**size - 1) for size in sizes]))
-        return made
+        sizes = [draw(*self.digits) for _ in range(draw(*self.count))]
+        return [draw(10 ** (size - 1) if size > 1 else 0, 10**size - 1) for size in sizes]
 
     def pair(self, numbers: Sequence[int]) -> Pair:
         """The sentence of a list of numbers."""

@@ -132,12 +132,12 @@ def beam_search(
     end: int,
     beam: int = 5,
     longest: int | None = None,
-    length_penalty: float = 1.0,
+    length_penalty: float = 0.6,
 ) -> list[list[Hypothesis]]:
     """The best sentences that a beam finds, the best first, at most K of each source.
 
-    A score is `log p / n^length_penalty`, with n the words and the end (Wu et al. 2016, arXiv:1609.08144, section 7,
-    divide by `((5 + n) / 6)^alpha`): 0 orders by probability, which favours short sentences, 1 by the mean of a word.
+    A score is `log p / ((5 + n) / 6)^length_penalty`, with n the words and the end (Wu et al. 2016, arXiv:1609.08144,
+    eq. 14): 0 orders by probability, which favours short sentences.
     A source is done when K sentences have ended; an end counts if it is among the K best steps from the K hypotheses.
 
     Args:
@@ -151,7 +151,7 @@ def beam_search(
     if beam < 1:
         raise InputError(f"'beam' must be at least 1. Got {beam}. Use 1 for the likeliest word at a time.")
     if not 0.0 <= length_penalty < math.inf:
-        raise InputError(f"'length_penalty' must be 0 or more. Got {length_penalty}. Use 1 for the mean of a word.")
+        raise InputError(f"'length_penalty' must be 0 or more. Got {length_penalty}. Use e.g. 0.6.")
     device, limit = source.device, _limit(source, longest)
     found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     running = torch.arange(len(source), device=device)
@@ -174,7 +174,7 @@ def beam_search(
                 total = float(best[place, each])
                 text = tuple(words[place, rows[place, each], 1:].tolist())
                 if total > -math.inf:
-                    found[sentence].append(Hypothesis(text, total, total / length**length_penalty, True))
+                    found[sentence].append(Hypothesis(text, total, total / _by_length(length, length_penalty), True))
         # Those that go on, in their order: an end sorts behind everything.
         width = min(beam, int((~over).sum(-1).min()))
         order = torch.sort(over.long(), dim=-1, stable=True).indices[:, :width]
@@ -188,8 +188,12 @@ def beam_search(
         running, words, totals = running[going], words[going], totals[going]
     for place, sentence in enumerate(running.tolist()):  # cut
         for text, total in zip(words[place, :, 1:].tolist(), totals[place].tolist(), strict=True):
-            found[sentence].append(Hypothesis(tuple(text), total, total / limit**length_penalty, False))
+            found[sentence].append(Hypothesis(tuple(text), total, total / _by_length(limit, length_penalty), False))
     return [sorted(each, key=lambda one: -one.score)[:beam] for each in found]
+
+
+def _by_length(words: int, penalty: float) -> float:
+    return ((5 + words) / 6) ** penalty  # type: ignore[no-any-return]
 
 
 def _limit(source: Tensor, longest: int | None) -> int:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from softplace.errors import InputError
@@ -85,12 +87,12 @@ def pad(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 def batches(
-    lengths: Sequence[tuple[int, int]], *, room: int, generator: torch.Generator | None = None, pool: int = 100
+    lengths: ArrayLike, *, room: int, generator: torch.Generator | None = None, pool: int = 100
 ) -> Iterator[list[int]]:
     """The places of sentence pairs in batches, each pair once: with its padding a batch has at most `room` words.
 
     Args:
-        lengths: Words of source and target of every pair.
+        lengths: Words of source and target of every pair, (pairs, 2).
         room: For the larger side: sentences times the longest of them. A longer pair is a batch of its own.
         generator: Shuffles the pairs before, and the batches after, they are sorted by length. None: no shuffle.
         pool: Batches, about, whose pairs are sorted together: more pad less, fewer mix more.
@@ -100,29 +102,31 @@ def batches(
     """
     if room < 1 or pool < 1:
         raise InputError(f"'room' and 'pool' must be at least 1. Got {room} and {pool}. Use e.g. 4096 and 100.")
+    sizes = np.asarray(lengths, dtype=np.int64).reshape(-1, 2)
     shuffled = generator is not None
-    order = torch.randperm(len(lengths), generator=generator).tolist() if shuffled else list(range(len(lengths)))
+    order = torch.randperm(len(sizes), generator=generator).numpy() if shuffled else np.arange(len(sizes))
+    words = np.cumsum(sizes[order].max(-1))
     start = 0
     while start < len(order):
-        end, words = start, 0
-        while end < len(order) and (end == start or words < pool * room):
-            words += max(lengths[order[end]])
-            end += 1
-        made = list(_filled(sorted(order[start:end], key=lambda place: (*lengths[place], place)), lengths, room))
+        before = words[start - 1] if start else 0
+        end = int(np.searchsorted(words, before + pool * room)) + 1
+        places = order[start:end]
+        ranked = places[np.lexsort((places, sizes[places, 1], sizes[places, 0]))]
+        made = list(_filled(ranked.tolist(), sizes[ranked].max(-1).tolist(), room))
         for number in torch.randperm(len(made), generator=generator).tolist() if shuffled else range(len(made)):
             yield made[number]
         start = end
 
 
-def _filled(places: Sequence[int], lengths: Sequence[tuple[int, int]], room: int) -> Iterator[list[int]]:
-    """The places in their order, cut where a batch is full."""
+def _filled(places: Sequence[int], longer: Sequence[int], room: int) -> Iterator[list[int]]:
+    """The places in their order, cut where a batch is full; `longer`: words of the longer side of each."""
     batch: list[int] = []
     longest = 0
-    for place in places:
-        longest = max(longest, *lengths[place])
+    for place, words in zip(places, longer, strict=True):
+        longest = max(longest, words)
         if batch and longest * (len(batch) + 1) > room:
             yield batch
-            batch, longest = [], max(lengths[place])
+            batch, longest = [], words
         batch.append(place)
     if batch:
         yield batch

@@ -55,7 +55,7 @@ class Checkpoint:
     @classmethod
     def of(cls, net: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]) -> Self:
         """Now, with the states of the random generators. The optimizer must have one group: all parameters in order."""
-        tensors = {f"net/{name}": value for name, value in net.state_dict().items()}
+        tensors = dict(cls.parameters(net, progress).tensors)
         for name, parameter in net.named_parameters():
             tensors |= {f"optimizer/{name}/{key}": value for key, value in optimizer.state[parameter].items()}
         tensors["random/cpu"] = torch.get_rng_state()
@@ -66,6 +66,12 @@ class Checkpoint:
             tensors={name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()},
             progress=progress,
         )
+
+    @classmethod
+    def parameters(cls, net: nn.Module, progress: Mapping[str, Any]) -> Self:
+        """The net alone."""
+        tensors = {f"net/{name}": value.detach().to("cpu", copy=True) for name, value in net.state_dict().items()}
+        return cls(tensors={name: value.contiguous() for name, value in tensors.items()}, progress=progress)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin so, by the rest of the name."""
@@ -110,8 +116,8 @@ def unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"Cannot write {str(path)!r}: {reason}. Free space, change its permissions or use another --out.")
 
 
-def save(folder: Path, config: Settings, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint of a folder. Errors as `write`."""
+def save(folder: Path, config: Settings, checkpoint: Checkpoint, name: str = CHECKPOINT) -> None:
+    """Replace the checkpoint of a folder, or another file of the same form. Errors as `write`."""
     metadata = {
         "format": f"{config.KIND} {FORMAT}",
         "softplace": softplace.__version__,
@@ -119,16 +125,16 @@ def save(folder: Path, config: Settings, checkpoint: Checkpoint) -> None:
         "progress": _text(checkpoint.progress),
     }
     metadata["checksum"] = _checksum(checkpoint.tensors, metadata)
-    write(folder / CHECKPOINT, safetensors.torch.save(dict(checkpoint.tensors), metadata))
+    write(folder / name, safetensors.torch.save(dict(checkpoint.tensors), metadata))
 
 
-def read(folder: Path, config: Settings) -> Checkpoint | None:
-    """The checkpoint of a folder, None where there is none.
+def read(folder: Path, config: Settings, name: str = CHECKPOINT) -> Checkpoint | None:
+    """The checkpoint of a folder, or another file of the same form; None where there is none.
 
     Raises:
         InputError: It is damaged, or another program's, or of another format, or of another configuration.
     """
-    path = folder / CHECKPOINT
+    path = folder / name
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

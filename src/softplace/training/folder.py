@@ -8,7 +8,7 @@ taken when a training goes on. Whoever trains holds a lock on it that the operat
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +18,8 @@ from softplace.training import checkpoint
 from softplace.training.checkpoint import CHECKPOINT, CONFIG, Settings
 
 CURVE, EVALUATION, PAGE = "curve.jsonl", "evaluation.json", "page.html"
-_ALL = (CONFIG, CHECKPOINT, CURVE, EVALUATION, PAGE)
+TOKENS, MODEL, SNAPSHOTS = "tokens.json", "model.safetensors", "snapshot-*.safetensors"
+_ALL = (CONFIG, CHECKPOINT, CURVE, EVALUATION, PAGE, TOKENS, MODEL)
 
 
 class TrainingFolder:
@@ -50,9 +51,8 @@ class TrainingFolder:
                     f"{str(path)!r}: expected a free folder. Got one that a training runs in. Wait for it."
                 )
             if fresh:
-                for name in (CHECKPOINT, EVALUATION, PAGE):
-                    with suppress(FileNotFoundError):
-                        (path / name).unlink()
+                for each in (*(path / name for name in _ALL if name not in (CONFIG, CURVE)), *path.glob(SNAPSHOTS)):
+                    each.unlink(missing_ok=True)
                 curve.truncate(0)
             if fresh or not (path / CONFIG).exists():
                 checkpoint.write_config(path, config)  # the last, so that a killed --fresh can be repeated
