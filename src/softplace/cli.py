@@ -202,6 +202,198 @@ def memory(
         print(summary(result))
 
 
+@train.command()
+def attention(
+    model: Annotated[str, typer.Option(help="transformer, rnnsearch or rnnencdec.")],
+    data: Annotated[
+        str | None, typer.Option(help="number-words:SOURCE-TARGET, of en, de, fr, ja; en-de where there are no files.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="File to translate from, a sentence a line; may end in .gz.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="File of the same lines, translated.")] = None,
+    valid_source: Annotated[str | None, typer.Option(help="To validate on; lines are held out when not given.")] = None,
+    valid_target: Annotated[str | None, typer.Option(help="To validate on.")] = None,
+    test_source: Annotated[str | None, typer.Option(help="To measure the end on; the validation's otherwise.")] = None,
+    test_target: Annotated[str | None, typer.Option(help="To measure the end on.")] = None,
+    map: Annotated[  # noqa: A002 - the word of the field
+        str | None, typer.Option(help="From scores to weights, e.g. entmax15. See `softplace maps`.")
+    ] = None,
+    tokens: Annotated[str, typer.Option(help="Of files: bpe, words or characters.")] = "bpe",
+    words: Annotated[int | None, typer.Option(help="Most tokens of a vocabulary. 8,000 for bpe, else all.")] = None,
+    lower: Annotated[bool, typer.Option("--lower", help="Capitals are made small.")] = False,
+    separate: Annotated[bool, typer.Option("--separate", help="A vocabulary for each language.")] = False,
+    longest_pair: Annotated[int, typer.Option(help="Tokens of a side; longer pairs are not trained on.")] = 200,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of number words, NAME=VALUE; may be repeated: count=[1,3], digits=[1,6].")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder. trainings/attention-MODEL when not given.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Updates at most; more make a finished training longer. 2,000; of files 10,000.")
+    ] = None,
+    room: Annotated[int | None, typer.Option(help="Tokens in a batch, padding counted. 2,048; of files 4,096.")] = None,
+    accumulate: Annotated[int, typer.Option(help="Batches in an update.")] = 1,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest. The usual when not given.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="noam (rises, then falls) or constant after the warm-up.")
+    ] = None,
+    warmup: Annotated[int | None, typer.Option(help="Updates in which the learning rate rises.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread over all words.")] = None,
+    clip: Annotated[float, typer.Option(help="Longest gradient, by norm; inf for any.")] = 1.0,
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16: about half the time.")] = "float32",
+    validate_steps: Annotated[int | None, typer.Option(help="Updates between two validations.")] = None,
+    patience: Annotated[int, typer.Option(help="Stop after so many validations that are no better; 0: never.")] = 10,
+    average: Annotated[int, typer.Option(help="Validations, the last, whose parameters are averaged.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of parameters, order and dropout.")] = 0,
+    width: Annotated[int | None, typer.Option(help="transformer: numbers of a word.")] = None,
+    heads: Annotated[int | None, typer.Option(help="transformer: how many.")] = None,
+    encoder_layers: Annotated[int | None, typer.Option(help="transformer: how many.")] = None,
+    decoder_layers: Annotated[int | None, typer.Option(help="transformer: how many.")] = None,
+    inner: Annotated[int | None, typer.Option(help="transformer: units of the feed-forward layers.")] = None,
+    norm: Annotated[str | None, typer.Option(help="transformer: pre or post.")] = None,
+    positions: Annotated[str | None, typer.Option(help="transformer: sinusoidal, learned or rotary.")] = None,
+    tied: Annotated[
+        str | None, typer.Option(help="transformer: matrices of words that are one: all, target, none.")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="rnn: hidden units.")] = None,
+    embedding: Annotated[int | None, typer.Option(help="rnn: numbers of a word.")] = None,
+    align: Annotated[int | None, typer.Option(help="rnnsearch: width of the score.")] = None,
+    maxout: Annotated[int | None, typer.Option(help="rnn: units of the readout.")] = None,
+    initial: Annotated[str | None, typer.Option(help="rnn: how parameters are drawn, glorot or paper.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share, while training.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what the folder has.")] = False,
+) -> None:
+    """Train a Transformer, an RNNsearch or one without attention to translate, evaluate it, and write a page.
+
+    On several processes: torchrun --nproc-per-node N -m softplace train attention ...
+    """
+    from rich.console import Console
+
+    from softplace.progress import Lines, Terminal
+
+    console = Console(stderr=True)
+    try:
+        from softplace.attention.training import summary
+        from softplace.attention.training import train as run
+        from softplace.training.arguments import task_options
+
+        alone = "WORLD_SIZE" not in os.environ
+        with Terminal(console) if console.is_terminal and alone else nullcontext(Lines(console)) as display:
+            result = run(
+                model,
+                data=data,
+                source=source,
+                target=target,
+                valid_source=valid_source,
+                valid_target=valid_target,
+                test_source=test_source,
+                test_target=test_target,
+                map=map,
+                tokens=tokens,
+                words=words,
+                lower=lower,
+                shared=not separate,
+                longest_pair=longest_pair,
+                options=task_options(option or []),
+                out=out,
+                steps=steps,
+                room=room,
+                accumulate=accumulate,
+                learning_rate=learning_rate,
+                schedule=schedule,
+                warmup=warmup,
+                label_smoothing=label_smoothing,
+                clip=clip,
+                precision=precision,
+                validate_steps=validate_steps,
+                patience=patience or None,
+                average=average,
+                seed=seed,
+                width=width,
+                heads=heads,
+                encoder_layers=encoder_layers,
+                decoder_layers=decoder_layers,
+                inner=inner,
+                norm=norm,
+                positions=positions,
+                tied=tied,
+                hidden=hidden,
+                embedding=embedding,
+                align=align,
+                maxout=maxout,
+                initial=initial,
+                dropout=dropout,
+                device=device,
+                fresh=fresh,
+                display=display,
+            )
+    except KeyboardInterrupt:
+        _complain("Stopped. Nothing that was finished is lost: the same command goes on from here.")
+        raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") == "0":
+        with _output():
+            print(summary(result))
+
+
+@app.command()
+def translate(
+    folder: Annotated[str, typer.Argument(help="Of a training: softplace train attention.")],
+    file: Annotated[str, typer.Argument(help="Sentences, one to a line, plain or .gz; - is standard input.")] = "-",
+    beam: Annotated[int, typer.Option(help="Hypotheses of a sentence; 1: the likeliest word at a time.")] = 5,
+    length_penalty: Annotated[float, typer.Option(help="0: short sentences win.")] = 0.6,
+    best: Annotated[int, typer.Option(help="Hypotheses that are printed of each sentence.")] = 1,
+    temperature: Annotated[float | None, typer.Option(help="Draw words instead, e.g. at 1.0.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    align: Annotated[
+        bool, typer.Option("--align", help="Which word is which, by spaces: translation ||| 0-0 1-2.")
+    ] = False,
+    heat_map: Annotated[bool, typer.Option("--heat-map", help="Draw what was looked at, below each sentence.")] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="All weights as JSON, a line below each sentence.")
+    ] = False,
+    layer: Annotated[int | None, typer.Option(help="Whose weights; counted from 0.")] = None,
+    head: Annotated[int | None, typer.Option(help="Whose weights; the mean of all when not given.")] = None,
+    shift: Annotated[int | None, typer.Option(help="1: what was looked at a step after a word was said.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Least weight of a link; the largest when not given.")] = None,
+    pieces: Annotated[bool, typer.Option("--pieces", help="Links of tokens, not of words by spaces.")] = False,
+    longest: Annotated[int, typer.Option(help="Tokens of a line that are allowed.")] = 1000,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Translate sentences with a trained net, from a file or standard input to standard output."""
+    from softplace.attention.text import read_lines, read_standard_input
+    from softplace.attention.translating import Printing, translations
+    from softplace.attention.translator import Search, load
+    from softplace.training.arguments import place
+
+    translator = load(folder, device=place(device))
+    search = Search(beam=beam, length_penalty=length_penalty, temperature=temperature, precision=precision, seed=seed)
+    way = {"layer": layer, "head": head, "shift": shift, "threshold": threshold}
+    printing = Printing(best=best, align=align, heat_map=heat_map, weights=weights, by_words=not pieces, way=way)
+    lines = read_standard_input() if file == "-" else read_lines(file)
+    try:
+        for text in translations(translator, lines, search, printing, longest=longest):
+            with _output():
+                print(text)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def score(
+    translations: Annotated[str, typer.Argument(help="File of translations, one to a line.")],
+    references: Annotated[list[str], typer.Argument(help="File or files of the same lines, translated by people.")],
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """Print BLEU and chrF of translations, with the signatures of sacrebleu."""
+    from softplace.attention.scoring import score_files, shown
+
+    found = score_files(translations, references)
+    with _output():
+        print(shown(found, as_json=json))
+
+
 @contextmanager
 def _output() -> Iterator[None]:
     """What is printed here may lose its reader (`| head -1`), which is fine, or meet a full disk, which is not."""

@@ -3,6 +3,7 @@
 No axes: sentences are text.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,3 +61,13 @@ def score_files(translations: str, references: Sequence[str]) -> dict[str, Any]:
         raise InputError(f"{translations!r} must have lines. Got none. Translate something first.")
     found = {name: metric.corpus_score(said, known).score for name, metric in metrics.items()}
     return {"sentences": len(said), **found, "signatures": {n: str(m.get_signature()) for n, m in metrics.items()}}
+
+
+def shown(found: Mapping[str, Any], *, as_json: bool) -> str:
+    """Scores as text."""
+    if as_json:
+        return json.dumps(found, indent=2)
+    return "\n".join(
+        f"{name}: {found[name]:.2f} ({signature}), {found['sentences']:,} sentences"
+        for name, signature in found["signatures"].items()
+    )

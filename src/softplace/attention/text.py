@@ -5,6 +5,7 @@ Axis legend: B sentences, S words.
 
 import gzip
 import os
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -139,19 +140,29 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
         InputError: No such file, or a line that is no UTF-8: its number is said.
     """
     path = Path(path)
-    number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{str(path)!r} must be text in UTF-8. Got the byte 0x{error.object[error.start]:02x} in line {number}. "
-            "Convert it, e.g. with iconv -t UTF-8."
-        ) from error
+            yield from _decoded(file, repr(str(path)))
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{str(path)!r} must be a text file, plain or .gz. Got: {reason}. Check the path.") from error
+
+
+def read_standard_input() -> Iterator[str]:
+    """The lines of standard input, as `read_lines`."""
+    return _decoded(sys.stdin.buffer, "standard input")
+
+
+def _decoded(file: Iterable[bytes], name: str) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name} must be text in UTF-8. Got the byte 0x{error.object[error.start]:02x} in line {number}. "
+                "Convert it, e.g. with iconv -t UTF-8."
+            ) from error
+        yield text.rstrip("\r\n")
 
 
 def read_parallel(

@@ -214,7 +214,7 @@ def train(
                 loop.run(folder, total, checkpoint_seconds)
                 evaluation = _evaluated(folder, loop, pairs, test, shown)
                 translator = load(path, device=where)
-                page = _write_page(folder, loop, translator, evaluation, pairs)
+                page = _write_page(folder, loop, translator, evaluation, test or pairs.test())
                 return TranslationResult(
                     translator=translator,
                     config=config,
@@ -347,10 +347,22 @@ def _known(path: Path, step: int, digest: str) -> dict[str, Any] | None:
 
 
 def _write_page(
-    folder: TrainingFolder, loop: Loop, translator: Translator, evaluation: Mapping[str, Any], data: Data
+    folder: TrainingFolder,
+    loop: Loop,
+    translator: Translator,
+    evaluation: Mapping[str, Any],
+    examples: Sequence[Example],
 ) -> Path:
     from softplace.attention.page import write_translation_page
 
     path = folder.path / PAGE
-    write_translation_page(path, translator, loop.config, curve=folder.curve(), evaluation=evaluation, data=data)
+    write_translation_page(
+        path,
+        translator,
+        loop.config,
+        curve=folder.curve(),
+        evaluation=evaluation,
+        examples=examples,
+        device=torch.cuda.get_device_name(loop.device) if loop.device.type == "cuda" else "CPU",
+    )
     return path

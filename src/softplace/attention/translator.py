@@ -5,9 +5,8 @@ Axis legend: B sentences, L layers, H heads, T target tokens and the end, S sour
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from softplace.attention import tokens
 from softplace.attention.alignment import Links, aligned
-from softplace.attention.config import TranslationConfig
+from softplace.attention.config import PRECISIONS, TranslationConfig
 from softplace.attention.corpus import Example
 from softplace.attention.models import construct
 from softplace.attention.scoring import scores
@@ -24,7 +23,8 @@ from softplace.attention.search import Hypothesis, beam_search, greedy, sample
 from softplace.attention.text import BEGIN, END, batches, pad
 from softplace.attention.tokens import Tokens
 from softplace.attention.transformer import Transformer
-from softplace.errors import InputError
+from softplace.errors import InputError, nearest
+from softplace.training.arguments import whole
 from softplace.training.checkpoint import CHECKPOINT, CONFIG, FORMAT, fit, read, read_config, write
 from softplace.training.folder import MODEL, TOKENS
 
@@ -163,22 +163,18 @@ class Translator:
         Raises:
             InputError: A longer line.
         """
-        return list(self.stream(lines, search, longest=longest))
+        return [best for best, *_ in self.hypotheses(lines, search, longest=longest)]
 
-    def stream(self, lines: Iterable[str], search: Search = Search(), *, longest: int = 1000) -> Iterator[Translation]:
-        """As `translate`, in memory for `CHUNK` lines."""
-        waiting = iter(lines)
-        before = 0
-        while chunk := list(islice(waiting, CHUNK)):
-            for best, *_ in self._chunk(chunk, search, longest, before):
-                yield best
-            before += len(chunk)
+    def hypotheses(
+        self, lines: Sequence[str], search: Search, *, longest: int = 1000, before: int = 0
+    ) -> list[list[Translation]]:
+        """All hypotheses of every line's beam, the best first; as `translate`.
 
-    def best(self, line: str, search: Search, *, longest: int = 1000) -> list[Translation]:
-        """All hypotheses of a line's beam, the best first."""
-        return self._chunk([line], search, longest, 0)[0]
-
-    def _chunk(self, lines: Sequence[str], search: Search, longest: int, before: int) -> list[list[Translation]]:
+        Args:
+            lines, search, longest: As of `translate`.
+            before: Lines before these, for their numbers in messages.
+        """
+        _check(search)
         found: list[list[Translation]] = [[Translation("", 0.0, 0.0, True, ())] for _ in lines]
         places = [place for place, line in enumerate(lines) if line.strip()]
         encoded = [self.source_tokens.encode(lines[place]) for place in places]
@@ -189,16 +185,16 @@ class Translator:
                     "one sentence to a line? Split it, or raise --longest."
                 )
         room = max(1, search.room // search.beam)
-        draw = torch.Generator(self.device).manual_seed(search.seed)
+        draw = torch.Generator(self.device).manual_seed(search.seed + before)
         for numbers in batches([(len(each), 0) for each in encoded], room=room):
             source, mask = pad([encoded[number] for number in numbers])
             made = self._found(source, None if bool(mask.all()) else mask, search, draw)
-            for number, hypotheses in zip(numbers, made, strict=True):
+            for number, sentences in zip(numbers, made, strict=True):
                 found[places[number]] = [
                     Translation(
                         self.target_tokens.decode(each.words), each.log_probability, each.score, each.ended, each.words
                     )
-                    for each in hypotheses
+                    for each in sentences
                 ]
         return found
 
@@ -274,6 +270,14 @@ class Translator:
         """The share of examples that are translated to the letter, and BLEU where sacrebleu is there."""
         said = [each.text for each in self.translate([one.source for one in examples], Search(precision=precision))]
         return scores(said, [each.target for each in examples])
+
+
+def _check(search: Search) -> None:
+    """Raise `InputError` for what no search can use."""
+    for name, least in (("beam", 1), ("room", 1), ("seed", 0)):
+        whole(name, getattr(search, name), least)
+    if search.precision not in PRECISIONS:
+        raise InputError(f"Unknown 'precision' {search.precision!r}. {nearest(str(search.precision), PRECISIONS)}")
 
 
 def write_tokens(folder: Path, source: Tokens, target: Tokens) -> None:
