@@ -115,7 +115,7 @@ def test_padding_neighbours_and_later_words_change_nothing(kind: Any) -> None:
     later[:, 2:] = (later[:, 2:] + 1) % V
     torch.testing.assert_close(net(source, later, mask)[:, :2], whole[:, :2], rtol=0, atol=1e-12)
     rows = torch.tensor([2, 2, 0])
-    state = net.decode(target[:, :2], net.start(source, mask))[1].select(rows)
+    state = net.decode(target[:, :2], net.start(source, mask))[1].select(rows.unsqueeze(-1))
     torch.testing.assert_close(net.decode(target[rows, 2:], state)[0], whole[rows, 2:], rtol=0, atol=1e-12)
 
 

@@ -39,7 +39,7 @@ class Past:
         self.sources, self.texts = sources, texts
 
     def select(self, rows: Tensor) -> "Past":
-        return Past([self.sources[row] for row in rows], [list(self.texts[row]) for row in rows])
+        return Past([self.sources[row] for row in rows.flatten()], [list(self.texts[row]) for row in rows.flatten()])
 
 
 def every(model: Table, source: list[int], penalty: float) -> list[Hypothesis]:
@@ -52,7 +52,7 @@ def every(model: Table, source: list[int], penalty: float) -> list[Hypothesis]:
             total = 0.0
             for place, word in enumerate(said):
                 total += float(torch.log_softmax(model.logits(source, [BEGIN, *said[:place]]), -1)[word])
-            made.append(Hypothesis(words, total, total / len(said) ** penalty, length < LONGEST))
+            made.append(Hypothesis(words, total, total / ((5 + len(said)) / 6) ** penalty, length < LONGEST))
     return sorted(made, key=lambda one: -one.score)
 
 

@@ -143,8 +143,28 @@ def test_a_beam_may_take_a_sentence_twice() -> None:
     source, target, mask = sentences()
     _, state, _ = net.decode(target[:, :2], net.start(source, mask))
     rows = torch.tensor([1, 1, 2])
-    made, _, _ = net.decode(target[rows, 2:3], state.select(rows))
+    made, _, _ = net.decode(target[rows, 2:3], state.select(rows.unsqueeze(-1)))
     torch.testing.assert_close(made, net(source[rows], target[rows, :3], mask[rows])[:, 2:], rtol=0, atol=1e-12)
+
+
+def test_hypotheses_of_a_source_ask_it_together() -> None:
+    net = build()
+    source, target, mask = sentences()
+    _, state, _ = net.decode(target[:, :2], net.start(source, mask))
+    rows = torch.tensor([2, 2, 0, 0])  # two hypotheses of the last source, two of the first
+    words = torch.tensor([[1], [4], [3], [3]])
+    made, after, looked = net.decode(words, state.select(rows.view(2, 2)), need_weights=True)
+    full = torch.cat([target[rows, :2], words], 1)
+    torch.testing.assert_close(made, net(source[rows], full, mask[rows])[:, 2:], rtol=0, atol=1e-12)
+    alone = net.attention(source[rows], full, mask[rows])
+    for one, other in zip(looked.source, alone.source, strict=True):
+        torch.testing.assert_close(one, other[:, :, 2:], rtol=0, atol=1e-12)
+    again = torch.tensor([[3, 2, 3], [1, 1, 0]])  # of the first source both, the last twice
+    rows, words = again.flatten(), torch.arange(6).unsqueeze(-1)
+    longer, _, _ = net.decode(words, after.select(again))
+    sources = torch.tensor([0, 0, 0, 2, 2, 2])
+    full = torch.cat([full[rows], words], 1)
+    torch.testing.assert_close(longer, net(source[sources], full, mask[sources])[:, 3:], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("tied", "matrices"), [("all", 1), ("target", 2), ("none", 3)])

@@ -22,7 +22,10 @@ ROOM = 1 << 22
 """Scores that are kept at a time: more are computed block by block of queries, and again in the backward pass."""
 
 SHORT = 256
-"""Keys up to which, on a CPU, our own path is faster than PyTorch's in half precision and with dropout."""
+"""Keys up to which, on a CPU, our own path is faster than PyTorch's in half precision, with dropout, and
+where there are few queries."""
+FEW = 8
+"""Queries."""
 
 
 @overload
@@ -106,6 +109,7 @@ def dot_product_attention(
             f"'query' and 'key' must be of the same width. Got {query.shape[-1]} and {key.shape[-1]}. Project one."
         )
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    causal = causal and query.shape[-2] > 1  # the last query may attend to every key
     plain = map == "softmax" or map is maps.softmax
     if plain and not need_weights and sink is None and not _better_here(query, key, dropout):
         square = causal and mask is None and query.shape[-2] == key.shape[-2]
@@ -292,7 +296,8 @@ def join_heads(x: Tensor) -> Tensor:
 def _better_here(query: Tensor, key: Tensor, dropout: float) -> bool:
     """Whether our own path is faster than PyTorch's, as measured (`python -m benchmarks attention`)."""
     half = query.dtype in (torch.bfloat16, torch.float16)
-    return query.device.type == "cpu" and key.shape[-2] <= SHORT and (half or dropout > 0.0)
+    few = query.shape[-2] <= FEW
+    return query.device.type == "cpu" and key.shape[-2] <= SHORT and (half or few or dropout > 0.0)
 
 
 def _attend(

@@ -25,7 +25,7 @@ class RNNState(NamedTuple):
     """What a decoder keeps of the words so far, and of the source."""
 
     hidden: Tensor
-    """(B, H)"""
+    """(B K, H): of K hypotheses of every source, beside one another."""
     encoded: Tensor
     """(B, S, 2 H), or (B, 1, H) without attention: the one context."""
     projected: Tensor
@@ -34,9 +34,17 @@ class RNNState(NamedTuple):
     """(B, S), True = a word."""
 
     def select(self, rows: Tensor) -> "RNNState":
-        """The state of some sentences, any of them more than once: a beam."""
-        mask = None if self.source_mask is None else self.source_mask[rows]
-        return RNNState(self.hidden[rows], self.encoded[rows], self.projected[rows], mask)
+        """The state of some hypotheses.
+
+        Args:
+            rows: (sources, hypotheses of each): which rows of B K, those of a line all of one source.
+        """
+        hidden = self.hidden.index_select(0, rows.flatten())
+        sources = rows[:, 0] // (len(self.hidden) // len(self.encoded))
+        if torch.equal(sources, torch.arange(len(self.encoded), device=rows.device)):
+            return self._replace(hidden=hidden)
+        mask = None if self.source_mask is None else self.source_mask[sources]
+        return RNNState(hidden, self.encoded[sources], self.projected[sources], mask)
 
 
 class _GRU(nn.Module):
@@ -231,11 +239,11 @@ class RNNSearch(_Recurrent):
 
     def _look(self, hidden: Tensor, state: RNNState) -> tuple[Tensor, Tensor]:
         mask = None if state.source_mask is None else state.source_mask.unsqueeze(1)
-        query = linear(hidden, self.query_weight).unsqueeze(1)
+        query = linear(hidden, self.query_weight).view(len(state.encoded), -1, state.projected.shape[-1])
         context, weights = additive_attention(
             query, state.projected, state.encoded, self.direction, map=self._map, mask=mask, need_weights=True
         )
-        return context[:, 0], weights[:, 0]
+        return context.flatten(0, 1), weights.flatten(0, 1)
 
 
 class RNNEncDec(_Recurrent):
@@ -273,7 +281,8 @@ class RNNEncDec(_Recurrent):
         return RNNState(self._first(last), last.unsqueeze(1), last.new_zeros(len(last), 1, 0), None)
 
     def _look(self, hidden: Tensor, state: RNNState) -> tuple[Tensor, Tensor]:
-        return state.encoded[:, 0], state.encoded.new_ones(len(hidden), 1)
+        context = state.encoded.expand(-1, len(hidden) // len(state.encoded), -1).flatten(0, 1)
+        return context, context.new_ones(len(hidden), 1)
 
 
 def _check(**sizes: int) -> None:

@@ -16,7 +16,11 @@ class State(Protocol):
     """What a model keeps of the words so far."""
 
     def select(self, rows: Tensor) -> Any:
-        """The state of some rows, any of them more than once."""
+        """The state of some hypotheses.
+
+        Args:
+            rows: (sources, hypotheses of each): which rows of the state, those of a line all of one source.
+        """
 
 
 class Model(Protocol):
@@ -117,7 +121,7 @@ def _one_each(
                 words[row].append(word)
         going = (chosen != end).nonzero().squeeze(-1)
         if len(going) < len(running):
-            state, running = state.select(going), running[going]
+            state, running = state.select(going.unsqueeze(-1)), running[going]
         last = chosen[going].unsqueeze(-1)
     return [Hypothesis(tuple(each), total, total, done) for each, total, done in zip(words, totals, ended, strict=True)]
 
@@ -163,11 +167,13 @@ def beam_search(
         if not len(running):
             break
         logits, state, _ = model.decode(words[:, :, -1:].flatten(0, 1), state)
-        gains = torch.log_softmax(logits[:, -1].float(), -1).view(len(running), width, -1)
-        vocabulary = gains.shape[-1]
+        logits = logits[:, -1].float()
+        most = min(2 * beam, logits.shape[-1])  # beam ends at most, and as many that go on
+        high, likely = logits.topk(most, -1)
+        gains = (high - logits.logsumexp(-1, keepdim=True)).view(len(running), width, most)
         reached = (totals.unsqueeze(-1) + gains).flatten(1)
-        best, places = reached.topk(min(2 * beam, reached.shape[-1]), -1)  # beam ends at most, and as many that go on
-        rows, chosen = places // vocabulary, places % vocabulary
+        best, places = reached.topk(min(2 * beam, reached.shape[-1]), -1)
+        rows, chosen = places // most, likely.view(len(running), -1).gather(-1, places)
         over = chosen == end
         for place, sentence in enumerate(running.tolist()):
             for each in over[place, :beam].nonzero().squeeze(-1).tolist():
@@ -183,8 +189,8 @@ def beam_search(
         words = torch.cat([kept, chosen.unsqueeze(-1)], -1)
         stay = [width > 0 and len(found[sentence]) < beam for sentence in running.tolist()]
         going = torch.tensor(stay, device=device).nonzero().squeeze(-1)
-        before = reached.shape[-1] // vocabulary
-        state = state.select((rows + before * torch.arange(len(running), device=device).unsqueeze(-1))[going].flatten())
+        before = reached.shape[-1] // most
+        state = state.select((rows + before * torch.arange(len(running), device=device).unsqueeze(-1))[going])
         running, words, totals = running[going], words[going], totals[going]
     for place, sentence in enumerate(running.tolist()):  # cut
         for text, total in zip(words[place, :, 1:].tolist(), totals[place].tolist(), strict=True):

@@ -71,13 +71,16 @@ class TransformerConfig:
 
 
 class DecoderState(NamedTuple):
-    """What a decoder keeps of the words so far; of every layer, keys and values (B, H, ., D)."""
+    """What a decoder keeps of the words so far; of every layer, keys and values.
+
+    A source may have several hypotheses, K: what is of the source is kept once for all of them.
+    """
 
     keys: tuple[Tensor, ...]
-    """Of the target words so far, T each."""
+    """Of the target words so far, (B K, H, T, D) each: hypotheses of a source are beside one another."""
     values: tuple[Tensor, ...]
     source_keys: tuple[Tensor, ...]
-    """Of the encoded source, S each."""
+    """Of the encoded source, (B, H, S, D) each."""
     source_values: tuple[Tensor, ...]
     source_mask: Tensor | None
     """(B, S), True = a word."""
@@ -87,18 +90,29 @@ class DecoderState(NamedTuple):
         """Target words so far."""
         return self.keys[0].shape[-2]
 
-    def select(self, rows: Tensor) -> "DecoderState":
-        """The state of some sentences, any of them more than once: a beam."""
+    @property
+    def hypotheses(self) -> int:
+        """K"""
+        return self.keys[0].shape[0] // self.source_keys[0].shape[0]
 
-        def some(each: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            return tuple(one[rows] for one in each)
+    def select(self, rows: Tensor) -> "DecoderState":
+        """The state of some hypotheses.
+
+        Args:
+            rows: (sources, hypotheses of each): which rows of B K, those of a line all of one source.
+        """
+        sources, hypotheses = rows[:, 0] // self.hypotheses, rows.flatten()
+        same = torch.equal(sources, torch.arange(len(self.source_keys[0]), device=rows.device))
+
+        def some(each: Sequence[Tensor], which: Tensor) -> tuple[Tensor, ...]:
+            return tuple(one.index_select(0, which) for one in each)
 
         return DecoderState(
-            some(self.keys),
-            some(self.values),
-            some(self.source_keys),
-            some(self.source_values),
-            None if self.source_mask is None else self.source_mask[rows],
+            some(self.keys, hypotheses),
+            some(self.values, hypotheses),
+            self.source_keys if same else some(self.source_keys, sources),
+            self.source_values if same else some(self.source_values, sources),
+            self.source_mask if same or self.source_mask is None else self.source_mask[sources],
         )
 
 
@@ -293,22 +307,29 @@ class Transformer(nn.Module):
         x = self._embedded(target, self.target_embedding, state.length)
         mask = None if state.source_mask is None else state.source_mask[:, None, None]
         kept_keys, kept_values, own, of_source = [], [], [], []
+        hypotheses = state.hypotheses
         for number, layer in enumerate(_layers(self.decoder)):
             queries, keys, values = self._own(layer, layer.before(x, layer.own_norm), state.length)
             keys = torch.cat([state.keys[number], keys], -2)
             values = torch.cat([state.values[number], values], -2)
             made, weights = layer.own.attend(queries, keys, values, causal=True, need_weights=need_weights)
             x = layer.after(x, made, layer.own_norm)
-            queries = layer.source.queries(layer.before(x, layer.source_norm))
+            seen = layer.before(x, layer.source_norm)
+            if hypotheses > 1:  # those of a source ask it together
+                seen = seen.view(-1, hypotheses * target.shape[1], seen.shape[-1])
             made, source_weights = layer.source.attend(
-                queries, state.source_keys[number], state.source_values[number], mask=mask, need_weights=need_weights
-            )
-            x = layer.after(x, made, layer.source_norm)
+                layer.source.queries(seen), state.source_keys[number], state.source_values[number], mask=mask,
+                need_weights=need_weights,
+            )  # fmt: skip
+            x = layer.after(x, made.view(x.shape), layer.source_norm)
             x = layer.after(x, layer.feed(layer.before(x, layer.feed_norm)), layer.feed_norm)
             kept_keys.append(keys)
             kept_values.append(values)
             if weights is not None and source_weights is not None:
                 own.append(weights)
+                if hypotheses > 1:
+                    parts = source_weights.view(*source_weights.shape[:2], hypotheses, -1, source_weights.shape[-1])
+                    source_weights = parts.transpose(1, 2).flatten(0, 1)
                 of_source.append(source_weights)
         state = state._replace(keys=tuple(kept_keys), values=tuple(kept_values))
         return self.decoder_norm(x), state, Attended(decoder=tuple(own), source=tuple(of_source))
@@ -327,7 +348,7 @@ class Transformer(nn.Module):
         pairs = [layer.source.keys_values(encoded) for layer in _layers(self.decoder)]
         shape = (len(encoded), self.config.heads, 0, self.config.width // self.config.heads)
         nothing = (pairs[0][0].new_zeros(shape),) * len(pairs)  # of the keys' dtype, which autocast may have changed
-        keys, values = (tuple(each) for each in zip(*pairs, strict=True))
+        keys, values = (tuple(one.contiguous() for one in each) for each in zip(*pairs, strict=True))
         return DecoderState(nothing, nothing, keys, values, source_mask)
 
     def _embedded(self, words: Tensor, embedding: nn.Embedding, start: int) -> Tensor:

@@ -3,6 +3,7 @@
 Axis legend: B sentences, L layers, H heads, T target tokens and the end, S source tokens and the end.
 """
 
+import copy
 import json
 import os
 from collections.abc import Sequence
@@ -186,9 +187,11 @@ class Translator:
                 )
         room = max(1, search.room // search.beam)
         draw = torch.Generator(self.device).manual_seed(search.seed + before)
+        # A copy, and not autocast, which would convert the matrices at every word.
+        net = copy.deepcopy(self.net).bfloat16() if search.precision == "bfloat16" else self.net
         for numbers in batches([(len(each), 0) for each in encoded], room=room):
             source, mask = pad([encoded[number] for number in numbers])
-            made = self._found(source, None if bool(mask.all()) else mask, search, draw)
+            made = self._found(net, source, None if bool(mask.all()) else mask, search, draw)
             for number, sentences in zip(numbers, made, strict=True):
                 found[places[number]] = [
                     Translation(
@@ -199,15 +202,14 @@ class Translator:
         return found
 
     def _found(
-        self, source: Tensor, mask: Tensor | None, search: Search, draw: torch.Generator
+        self, trained: nn.Module, source: Tensor, mask: Tensor | None, search: Search, draw: torch.Generator
     ) -> list[list[Hypothesis]]:
-        net = cast(Transformer, self.net)
+        net = cast(Transformer, trained)
         source, mask = source.to(self.device), None if mask is None else mask.to(self.device)
         before = net.training
         net.eval()
         try:
-            half = search.precision == "bfloat16"
-            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            with torch.inference_mode():
                 if search.temperature is not None:
                     made = sample(
                         net, source, mask, begin=BEGIN, end=END, longest=search.longest,
