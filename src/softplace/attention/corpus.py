@@ -141,12 +141,16 @@ class NumberWordsData:
 
     def epoch(self, number: int) -> Corpus:
         """The pairs of an epoch."""
-        drawn = self._examples(generator(self._seed, "epoch", number), EPOCH, held=False)
+        drawn = self.drawn(generator(self._seed, "epoch", number), EPOCH)
         return Corpus.of((self.source_tokens.encode(one), self.target_tokens.encode(other)) for one, other, _ in drawn)
 
     def test(self) -> Sequence[Example]:
         """Other lists that are not trained on."""
         return self.held("test", TESTED)
+
+    def drawn(self, draw: torch.Generator, count: int) -> Iterator[Example]:
+        """So many lists to train on."""
+        return self._examples(draw, count, held=False)
 
     def held(self, label: str, count: int, *, numbers: int | None = None) -> list[Example]:
         """So many lists that are not trained on, of the same numbers in every training; `numbers`: how long a list."""

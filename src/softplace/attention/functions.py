@@ -297,7 +297,8 @@ def _better_here(query: Tensor, key: Tensor, dropout: float) -> bool:
     """Whether our own path is faster than PyTorch's, as measured (`python -m benchmarks attention`)."""
     half = query.dtype in (torch.bfloat16, torch.float16)
     few = query.shape[-2] <= FEW
-    return query.device.type == "cpu" and key.shape[-2] <= SHORT and (half or few or dropout > 0.0)
+    stacked = torch._C._are_functorch_transforms_active()  # PyTorch's would go through the stack one by one
+    return query.device.type == "cpu" and key.shape[-2] <= SHORT and (half or few or stacked or dropout > 0.0)
 
 
 def _attend(

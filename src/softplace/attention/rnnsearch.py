@@ -6,6 +6,7 @@ A width of the additive score, M maxout units, V words of a vocabulary, C width 
 Source: Bahdanau, Cho and Bengio 2015 (arXiv:1409.0473), section 3 and appendix A; Cho et al. 2014 (arXiv:1406.1078).
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -68,11 +69,16 @@ class _GRU(nn.Module):
 
     def step(self, projected: Tensor, hidden: Tensor) -> Tensor:
         """(B, 3 H) and (B, H) -> (B, H)."""
-        size = hidden.shape[-1]
-        gates = torch.sigmoid(projected[:, : 2 * size] + linear(hidden, self.gates_weight))
-        update, reset = gates.chunk(2, -1)
-        candidate = torch.tanh(projected[:, 2 * size :] + linear(reset * hidden, self.candidate_weight))
-        return hidden + update * (candidate - hidden)
+        return _step(projected, hidden, self.gates_weight.mT, self.candidate_weight.mT)
+
+
+def _step(projected: Tensor, hidden: Tensor, gates_weight: Tensor, candidate_weight: Tensor) -> Tensor:
+    """A step of one cell, or of several: (..., B, 3 H) and (..., B, H), matrices (..., H, 2 H) and (..., H, H)."""
+    size = hidden.shape[-1]
+    to_gates, to_candidate = projected[..., : 2 * size], projected[..., 2 * size :]
+    update, reset = torch.sigmoid(to_gates + hidden @ gates_weight).chunk(2, -1)
+    candidate = torch.tanh(to_candidate + (reset * hidden) @ candidate_weight)
+    return hidden + update * (candidate - hidden)
 
 
 def _orthogonal(size: int) -> Tensor:
@@ -232,10 +238,12 @@ class RNNSearch(_Recurrent):
     def start(self, source: Tensor, source_mask: Tensor | None = None) -> RNNState:
         """The state of a decoder that has said nothing of a source (B, S)."""
         embedded = self._embedded(source, self.source_embedding)
-        onwards = _run(self.forwards, embedded, source_mask)
-        back = _run(self.backwards, embedded.flip(1), None if source_mask is None else source_mask.flip(1)).flip(1)
-        encoded = torch.cat([onwards, back], -1)
-        return RNNState(self._first(back[:, 0]), encoded, linear(encoded, self.key_weight), source_mask)
+        turned = None if source_mask is None else source_mask.flip(1)
+        onwards, back = _run(
+            (self.forwards, self.backwards), (embedded, embedded.flip(1)), (source_mask, turned)
+        ).unbind(0)
+        encoded = torch.cat([onwards, back.flip(1)], -1)
+        return RNNState(self._first(back[:, -1]), encoded, linear(encoded, self.key_weight), source_mask)
 
     def _look(self, hidden: Tensor, state: RNNState) -> tuple[Tensor, Tensor]:
         mask = None if state.source_mask is None else state.source_mask.unsqueeze(1)
@@ -277,7 +285,7 @@ class RNNEncDec(_Recurrent):
 
     def start(self, source: Tensor, source_mask: Tensor | None = None) -> RNNState:
         """The state of a decoder that has said nothing of a source (B, S)."""
-        last = _run(self.forwards, self._embedded(source, self.source_embedding), source_mask)[:, -1]
+        last = _run((self.forwards,), (self._embedded(source, self.source_embedding),), (source_mask,))[0, :, -1]
         return RNNState(self._first(last), last.unsqueeze(1), last.new_zeros(len(last), 1, 0), None)
 
     def _look(self, hidden: Tensor, state: RNNState) -> tuple[Tensor, Tensor]:
@@ -296,13 +304,17 @@ def _drawn(rows: int, columns: int, deviation: float = 0.01) -> nn.Parameter:
     return nn.Parameter(deviation * torch.randn(rows, columns))
 
 
-def _run(cell: _GRU, embedded: Tensor, mask: Tensor | None) -> Tensor:
-    """The hidden units (B, S, H) after every word; padding leaves them as they were."""
-    hidden = embedded.new_zeros(len(embedded), cell.candidate_weight.shape[0])
-    taking = None if mask is None else mask.unsqueeze(-1).unbind(1)
+def _run(cells: Sequence[_GRU], embedded: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Tensor:
+    """The hidden units (cells, B, S, H) after every word, of all cells at once; padding leaves them as they were."""
+    gates = torch.stack([cell.gates_weight.mT for cell in cells])
+    candidate = torch.stack([cell.candidate_weight.mT for cell in cells])
+    projected = torch.stack([cell.project(words) for cell, words in zip(cells, embedded, strict=True)])
+    hidden = projected.new_zeros(len(cells), projected.shape[1], candidate.shape[-1])
+    known = [mask for mask in masks if mask is not None]
+    taking = torch.stack(known).unsqueeze(-1).unbind(2) if known else None
     made = []
-    for time, projected in enumerate(cell.project(embedded).unbind(1)):
-        new = cell.step(projected, hidden)
+    for time, now in enumerate(projected.unbind(2)):
+        new = _step(now, hidden, gates, candidate)
         hidden = new if taking is None else torch.where(taking[time], new, hidden)
         made.append(hidden)
-    return torch.stack(made, 1)
+    return torch.stack(made, 2)

@@ -63,7 +63,7 @@ def _section(results: Results, claim: Claim) -> Section | None:
 def _figures(results: Results, claim: Claim, task: Task) -> list[Figure]:
     """The figures that belong to one claim only."""
     if claim.key == "addressing-copy":
-        return [_learning(results, task), _solved(results)]
+        return [_learning(results, task), solved_figure(results, "1 bit per sequence")]
     if claim.key == "content-recall":
         return [_learning(results, task)]
     if claim.key.startswith("sparse"):
@@ -85,7 +85,7 @@ def held(record: MemberRecord, column: str, steps: Sequence[float]) -> list[floa
     return [float(known[min(place, len(known) - 1)]) for place in range(len(steps))]
 
 
-def _over_training(
+def training_rows(
     results: Results, task: Task, column: str, **texts: Any
 ) -> tuple[list[dict[str, Cell]], dict[str, float]]:
     """Rows of a curve over training (mean and interval of the seeds, by arm), and every arm's mean at the end."""
@@ -104,7 +104,7 @@ def _over_training(
 
 
 def _learning(results: Results, task: Task) -> Figure:
-    rows, final = _over_training(results, task, "bits")
+    rows, final = training_rows(results, task, "bits")
     caption = "Of no arm two networks were left at the end."
     if final:
         ranked = sorted(final, key=lambda arm: final[arm])
@@ -122,7 +122,8 @@ def _learning(results: Results, task: Task) -> Figure:
     )
 
 
-def _solved(results: Results) -> Figure:
+def solved_figure(results: Results, what: str) -> Figure:
+    """The share of networks of every arm that learned each task; `what` is below which they ended."""
     rows: list[dict[str, Cell]] = []
     told = []
     for task in results.contest.tasks:
@@ -135,7 +136,7 @@ def _solved(results: Results) -> Figure:
         key="solved",
         kind="heatmap",
         title="Share of networks that solve a task",
-        caption=f"Below 1 bit per sequence at the end, of {len(results.seeds)} seeds each. {'; '.join(told)}.",
+        caption=f"Below {what} at the end, of {len(results.seeds)} seeds each. {'; '.join(told)}.",
         x=Axis(column="task", label="Task", scale="category"),
         y=Axis(column="arm", label="Arm", scale="category"),
         rows=rows,
@@ -173,7 +174,7 @@ def _sharpening(results: Results, task: Task) -> list[Figure]:
     """How the reads of the last answer spread while a machine learns: two measures of it."""
     figures = []
     for column, label in (("entropy", "Entropy of the read weights (bits)"), ("sparsity", "Share of slots left out")):
-        rows, final = _over_training(results, task, column)
+        rows, final = training_rows(results, task, column)
         told = ", ".join(f"{arm} {value:.2g}" for arm, value in sorted(final.items(), key=lambda each: each[1]))
         figures.append(
             Figure(

@@ -1,0 +1,204 @@
+"""How the attention contest is judged: each claim's verdict by its criterion, what is said of it, and its figures."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from softplace.report.records import Axis, Cell, Figure, PlaceReport, Section
+from softplace.study.contest import Task
+from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, judge, rates_figure
+from softplace.study.contests.attention_claims import CLAIMS, HIGHLIGHT, NETS, claim_for, kind_of
+from softplace.study.contests.attention_references import REFERENCES
+from softplace.study.contests.memory_report import solved_figure, training_rows
+from softplace.study.results import Results
+
+
+def report(results: Results) -> PlaceReport:
+    """Judge every claim and draw its figures."""
+    sections = [section for claim in CLAIMS if (section := _section(results, claim)) is not None]
+    keys = dict.fromkeys(key for section in sections if section.verdict for key in section.verdict.references)
+    return PlaceReport(
+        place="attention",
+        question="Is softmax the right map from scores to weights in attention?",
+        answer=_answer(sections),
+        sections=[*sections, _looks(results)],
+        references=[REFERENCES[key] for key in (*keys, "bouthillier2021")],
+        method=_method(results),
+        facts=_facts(results),
+    )
+
+
+def headline(results: Results, claim: Claim) -> Task | None:
+    """The task that a claim is judged on: the net it is of, where that has its measure."""
+    tasks = [task for task in results.contest.tasks if task.settings()["kind"] == kind_of(claim)]
+    return next((task for task in tasks if has(results, task, claim.metric)), None)
+
+
+def _section(results: Results, claim: Claim) -> Section | None:
+    task = headline(results, claim)
+    present = {arm.name for arm in results.arms}
+    against = [arm for arm in claim.against if arm in present]
+    if task is None or not against:
+        return None
+    solved = results.scores(task, "solved") or {}
+    learned = float(np.mean(solved.get(SOFTMAX, [0.0])))
+    few = f"Only {learned:.0%} of the networks with softmax learned it in {task.steps:,} steps: most differences are 0."
+    return judge(
+        results,
+        claim_for(claim, task, learned),
+        task,
+        against,
+        highlight=HIGHLIGHT,
+        figures=_figures(results, claim, task),
+        remarks=[few] if claim.metric == "steps_to_learn" and learned < 0.5 else [],
+    )
+
+
+def _figures(results: Results, claim: Claim, task: Task) -> list[Figure]:
+    """The figures that belong to one claim only."""
+    if claim.key.startswith("needed"):
+        return [
+            _learning(results, task),
+            *([solved_figure(results, "0.1 nats per target word")] * (task.name == "rnnsearch")),
+        ]
+    if claim.key.startswith("beyond"):
+        return [_by_count(results, task)]
+    if claim.key.startswith("sparse"):
+        return [rates_figure(results, task, highlight=HIGHLIGHT, unit=" nats")]
+    return []
+
+
+def _learning(results: Results, task: Task) -> Figure:
+    rows, final = training_rows(results, task, "loss")
+    caption = "Of no arm two networks were left at the end."
+    if final:
+        caption = "At the end: " + ", ".join(f"{arm} {final[arm]:.2g}" for arm in sorted(final, key=lambda a: final[a]))
+    return Figure(
+        key=f"{task.name}-learning",
+        kind="curve",
+        title=f"Learning, {task.label}: each arm at its best learning rate",
+        caption=f"{caption}. A network that has learned the task stops, and is drawn on at its last value.",
+        x=Axis(column="step", label="Step"),
+        y=Axis(column="loss", label="Nats per target word on other lists (mean, 95 % interval)", scale="log"),
+        rows=rows,
+        series="arm",
+        highlight=HIGHLIGHT,
+    )
+
+
+def _by_count(results: Results, task: Task) -> Figure:
+    rows: list[dict[str, Cell]] = []
+    last: dict[str, float] = {}
+    longest = cast("list[int]", task.settings()["count"])[1]
+    for arm in results.arms:
+        found = cast("list[list[list[float]]]", results.probes(task, arm.name, "wrong"))
+        if len(found) < 2:
+            continue
+        for place, (count, _) in enumerate(found[0]):
+            shares = [100.0 * each[place][1] for each in found]
+            last[arm.name] = float(np.mean(shares))
+            rows.append({"arm": arm.name, "numbers": count, "wrong": last[arm.name], **band(shares)})
+    told = ", ".join(f"{arm} {value:.2g} %" for arm, value in sorted(last.items(), key=lambda each: each[1]))
+    return Figure(
+        key=f"{task.name}-lengths",
+        kind="curve",
+        title=f"Wrong words by length, {task.label}",
+        caption=f"Lists of up to {longest} numbers were trained on. At the longest: {told}. "
+        "See figure 2 of Bahdanau et al. 2015.",
+        x=Axis(column="numbers", label="Numbers in a list"),
+        y=Axis(column="wrong", label="Wrong target words (%; mean, 95 % interval)"),
+        rows=rows,
+        series="arm",
+        highlight=HIGHLIGHT,
+    )
+
+
+def _looks(results: Results) -> Section:
+    """Each arm's weights on one pair that is the same for all: of the network that learned fastest."""
+    figures = []
+    for task in results.contest.tasks:
+        source, target = cast(Any, task).shown()
+        rows: list[dict[str, Cell]] = []
+        for arm in results.arms:
+            records = [
+                record
+                for record in results.members[task.name][arm.name]
+                if record.status != "diverged" and "weights" in record.probes
+            ]
+            if not records:
+                continue
+            best = min(records, key=lambda record: _number(record.metrics["mean_loss"]))
+            weights = cast("list[list[float]]", best.probes["weights"])
+            rows += [
+                {"arm": arm.name, "source": one, "target": other, "value": value}
+                for other, row in zip(target, weights, strict=True)
+                for one, value in zip(source, row, strict=True)
+            ]
+        if rows:
+            figures.append(
+                Figure(
+                    key=f"{task.name}-weights",
+                    kind="heatmap",
+                    title=f"What trained networks look at: {task.label}",
+                    caption="Of each arm the network that learned fastest, all on the same pair; rows are target words "
+                    "in their order. Of a Transformer the mean of the heads.",
+                    x=Axis(column="source", label="Source word", scale="category"),
+                    y=Axis(column="target", label="Target word", scale="category"),
+                    rows=rows,
+                    facet="arm",
+                    value_label="Weight",
+                )
+            )
+    return Section(key="weights", title="The weights", verdict=None, figures=figures)
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _answer(sections: Sequence[Section]) -> str:
+    found = {section.key: section.verdict.sentence for section in sections if section.verdict is not None}
+    said = [
+        f"{net[0].upper()}{net[1:]}: {found[f'sparse-{kind}']}"
+        for kind, net in NETS.items()
+        if f"sparse-{kind}" in found
+    ]
+    return f"Measured here, in steps to learn. {' '.join(said)}" if said else ""
+
+
+def _method(results: Results) -> list[str]:
+    first = cast(Any, results.contest.tasks[0])
+    widths = " and ".join(f"{each.width} ({each.label})" for each in cast("Sequence[Any]", results.contest.tasks))
+    return [
+        "The task: lists of numbers in words, from English to German, which says units before tens. "
+        f"Lists of {first.count[0]} to {first.count[1]} numbers of up to {first.digits[1]} digits, "
+        f"{first.pairs:,} of them to train on; one list in fifty is held out.",
+        f"Per seed all arms have the same initial draw and the same pairs in the same order. Width {widths}; the "
+        "Transformer has a layer a side and 4 heads, and the arm's map in all its attention: that of the encoder and "
+        "of the decoder to themselves too.",
+        "“uniform” gives every word the same weight. “no attention” is the encoder-decoder that RNNsearch was made "
+        "against, and a Transformer whose decoder sees one vector, of the source's end. “sigmoid” has a bias of -log "
+        "n, “relu-normalised” divides by n, and “hardmax” has the gradient of softmax.",
+        f"Optimizer Adam, {first.batch} pairs a step; gradients are clipped to a norm of 1 per network. A network "
+        "stops when it is below 0.01 nats at two evaluations together.",
+        "The learning rate of each arm is the one with the least validation loss, mean over the budget, over "
+        f"{len(results.tune_seeds)} seeds; the other {len(results.seeds)} seeds are judged, on other pairs. "
+        "Half of the seeds tune, so n more judged seeds are 2n more of --seeds.",
+        grids(results),
+        "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
+        "p-values, Holm over all arms of a measure (not over the claims). A network that diverged counts with the "
+        "worst score; one that never gets below 0.1 nats counts with all steps of the budget.",
+        "Number words are a small, exact language: what is found here is a finding on them, not on translation at "
+        "large.",
+    ]
+
+
+def _facts(results: Results) -> dict[str, Cell]:
+    facts = counts(results)
+    for task in results.contest.tasks:
+        scores = results.scores(task, "steps_to_learn")
+        median = math.nan if scores is None else float(np.median(scores[SOFTMAX]))
+        facts[f"{task.label}: median steps to learn with softmax"] = None if math.isnan(median) else round(median)
+    return facts
