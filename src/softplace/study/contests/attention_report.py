@@ -176,7 +176,7 @@ def _method(results: Results) -> list[str]:
         f"Lists of {first.count[0]} to {first.count[1]} numbers of up to {first.digits[1]} digits, "
         f"{first.pairs:,} of them to train on; one list in fifty is held out.",
         f"Per seed all arms have the same initial draw and the same pairs in the same order. Width {widths}; the "
-        "Transformer has a layer a side and 4 heads, and the arm's map in all its attention: that of the encoder and "
+        "Transformer has a layer a side and 2 heads, and the arm's map in all its attention: that of the encoder and "
         "of the decoder to themselves too.",
         "“uniform” gives every word the same weight. “no attention” is the encoder-decoder that RNNsearch was made "
         "against, and a Transformer whose decoder sees one vector, of the source's end. “sigmoid” has a bias of -log "
