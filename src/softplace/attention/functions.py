@@ -17,6 +17,7 @@ from softplace import maps
 from softplace.attention._dropout import drop
 from softplace.errors import InputError
 from softplace.maps import Map
+from softplace.maps._arguments import can_look
 
 ROOM = 1 << 22
 """Scores that are kept at a time: more are computed block by block of queries, and again in the backward pass."""
@@ -356,7 +357,9 @@ def _weights(scores: Tensor, map: str | Map, mask: Tensor | None, sink: Tensor |
         if mask is not None:
             mask = torch.cat([mask.expand(scores.shape[:-1] + mask.shape[-1:]), mask.new_ones(()).expand_as(extra)], -1)
     chosen = maps.get(map)
-    if mask is None:
+    if chosen is maps.softmax:  # PyTorch's own, which needs no compiler
+        weights = _softmax(scores, mask)
+    elif mask is None:
         weights = chosen(scores, dim=-1)
     elif isinstance(map, str) or chosen in maps.OWN.values():
         weights = chosen(scores, dim=-1, mask=mask)  # type: ignore[call-arg]
@@ -365,6 +368,14 @@ def _weights(scores: Tensor, map: str | Map, mask: Tensor | None, sink: Tensor |
         filled = scores.masked_fill(~mask & some, -torch.inf)
         weights = torch.where(mask, chosen(filled, dim=-1), 0.0)
     return weights if sink is None else weights[..., :-1]
+
+
+def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return torch.softmax(scores, -1).to(scores.dtype)
+    alive = mask.any(-1, keepdim=True)
+    weights = torch.softmax(scores.masked_fill(~mask & alive, -torch.inf), -1).to(scores.dtype)
+    return weights.masked_fill(~mask, 0.0) if not can_look(mask) or not bool(alive.all()) else weights
 
 
 def _rows(mask: Tensor | None, start: int, some: Tensor) -> Tensor | None:

@@ -237,7 +237,7 @@ class Transformer(nn.Module):
         self.output = nn.Linear(width, target_words)
         if tied != "none":
             self.output.weight = self.target_embedding.weight
-        for each in {self.source_embedding, self.target_embedding}:
+        for each in dict.fromkeys((self.source_embedding, self.target_embedding)):  # in an order, for the draw
             nn.init.normal_(each.weight, std=width**-0.5)
         if tied == "none":
             nn.init.xavier_uniform_(self.output.weight)
