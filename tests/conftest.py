@@ -17,6 +17,9 @@ Open = Callable[..., Any]
 """Opens a page: `open_page(width=1200, scheme="light", script=True, path=page_file, **options of a context)`."""
 
 
+# Two workers with as many threads as there are cores each would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shell starts what runs in its background deaf to Ctrl-C, and children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

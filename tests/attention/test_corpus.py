@@ -106,9 +106,8 @@ def test_number_words_hold_lists_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "TESTED", 50)
     data = NumberWordsData(NumberWords(count=(1, 2), digits=(2, 3)), seed=0)
     held = {each.source for each in [*data.validation, *data.test(), *data.held("length", 20, numbers=2)]}
-    trained = [
-        data.source_tokens.decode(data.epoch(epoch).pair(number)[0]) for epoch in range(3) for number in range(300)
-    ]
+    epochs = [data.epoch(number) for number in range(3)]
+    trained = [data.source_tokens.decode(epoch.pair(number)[0]) for epoch in epochs for number in range(300)]
     assert not held & set(trained)
     assert len(set(trained)) > 700
     assert {each.source.count(",") for each in data.held("length", 20, numbers=4)} == {3}
