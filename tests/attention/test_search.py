@@ -85,6 +85,43 @@ def test_a_beam_of_one_is_greedy(seed: int) -> None:
         assert one.log_probability == pytest.approx(other[0].log_probability, abs=1e-5)
 
 
+class Sure(Table):
+    """After every word the end has little probability, and the next number nearly all."""
+
+    def logits(self, source: list[int], text: list[int]) -> Tensor:
+        shares = torch.full((V,), 1e-3, dtype=torch.float64)
+        last = len(text) == LONGEST
+        shares[END if last else 2] = 1.0
+        shares[END] = max(float(shares[END]), 0.01)
+        return shares.log()
+
+
+def test_unlikely_short_sentences_do_not_end_a_likely_long_one() -> None:
+    for beam in (1, 2, 3):
+        found = beam_search(Sure(0), SOURCES, begin=BEGIN, end=END, beam=beam, longest=9)
+        assert {best[0].words for best in found} == {(2,) * (LONGEST - 1)}
+        assert all(len(best) == beam for best in found)
+
+
+def test_the_longest_sentence_is_by_its_own_source() -> None:
+    """A model that never ends: 2 S + 10 words, whatever the neighbours' S is."""
+
+    class Endless(Table):
+        def logits(self, source: list[int], text: list[int]) -> Tensor:
+            return torch.tensor([0.0, -1e9, 1.0, 0.0, 0.0], dtype=torch.float64)
+
+    sources, mask = torch.tensor([[2, 3, 4], [2, 0, 0]]), torch.tensor([[True, True, True], [True, False, False]])
+    model = Endless(0)
+    for found in (
+        greedy(model, sources, mask, begin=BEGIN, end=END),
+        [each[0] for each in beam_search(model, sources, mask, begin=BEGIN, end=END, beam=3)],
+        sample(model, sources, mask, begin=BEGIN, end=END),
+    ):
+        assert [len(each.words) for each in found] == [16, 12]
+        assert not any(each.ended for each in found)
+    assert len(greedy(model, sources, begin=BEGIN, end=END)[1].words) == 16
+
+
 def test_greedy_takes_the_likeliest_word() -> None:
     model = Table(7)
     for source, found in zip(SOURCES.tolist(), greedy(model, SOURCES, begin=BEGIN, end=END, longest=6), strict=True):

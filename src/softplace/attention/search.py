@@ -65,7 +65,7 @@ def greedy(
         source: (B, S).
         source_mask: (B, S), True = a word.
         begin, end: The words around a sentence.
-        longest: Most words of a sentence; None: 2 S + 10.
+        longest: Most words of a sentence; None: twice those of its source, and 10.
     """
     return _one_each(model, source, source_mask, begin, end, longest, lambda logits: logits.argmax(-1))
 
@@ -102,13 +102,13 @@ def sample(
 def _one_each(
     model: Model, source: Tensor, source_mask: Tensor | None, begin: int, end: int, longest: int | None, choose: Any
 ) -> list[Hypothesis]:
-    state, limit = model.start(source, source_mask), _limit(source, longest)
+    state, limits = model.start(source, source_mask), _limits(source, source_mask, longest)
     running = torch.arange(len(source), device=source.device)
     last = torch.full((len(source), 1), begin, device=source.device)
     totals = [0.0] * len(source)
     words: list[list[int]] = [[] for _ in totals]
     ended = [False] * len(source)
-    for _ in range(limit):
+    for length in range(1, _most(limits) + 1):
         if not len(running):
             break
         logits, state, _ = model.decode(last, state)
@@ -119,7 +119,7 @@ def _one_each(
             ended[row] = word == end
             if not ended[row]:
                 words[row].append(word)
-        going = (chosen != end).nonzero().squeeze(-1)
+        going = ((chosen != end) & (limits[running] > length)).nonzero().squeeze(-1)
         if len(going) < len(running):
             state, running = state.select(going.unsqueeze(-1)), running[going]
         last = chosen[going].unsqueeze(-1)
@@ -142,7 +142,9 @@ def beam_search(
 
     A score is `log p / ((5 + n) / 6)^length_penalty`, with n the words and the end (Wu et al. 2016, arXiv:1609.08144,
     eq. 14): 0 orders by probability, which favours short sentences.
-    A source is done when K sentences have ended; an end counts if it is among the K best steps from the K hypotheses.
+    An end counts if it is among the K best steps from the K hypotheses. A source is done when K sentences have ended
+    and the best of them has no lower score than the likeliest that goes on has so far: to stop at the K-th end alone
+    loses a likely long sentence to K unlikely short ones.
 
     Args:
         source, source_mask, begin, end, longest: As of `greedy`.
@@ -156,14 +158,14 @@ def beam_search(
         raise InputError(f"'beam' must be at least 1. Got {beam}. Use 1 for the likeliest word at a time.")
     if not 0.0 <= length_penalty < math.inf:
         raise InputError(f"'length_penalty' must be 0 or more. Got {length_penalty}. Use e.g. 0.6.")
-    device, limit = source.device, _limit(source, longest)
+    device, limits = source.device, _limits(source, source_mask, longest)
     found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     running = torch.arange(len(source), device=device)
     # One hypothesis to begin with: K equal ones would stay equal.
     state, width = model.start(source, source_mask), 1
     words = torch.full((len(source), 1, 1), begin, device=device)
     totals = torch.zeros(len(source), 1, device=device)
-    for length in range(1, limit + 1):
+    for length in range(1, _most(limits) + 1):
         if not len(running):
             break
         logits, state, _ = model.decode(words[:, :, -1:].flatten(0, 1), state)
@@ -187,14 +189,20 @@ def beam_search(
         totals, rows, chosen = best.gather(-1, order), rows.gather(-1, order), chosen.gather(-1, order)
         kept = words.gather(1, rows.unsqueeze(-1).expand(-1, -1, words.shape[-1]))
         words = torch.cat([kept, chosen.unsqueeze(-1)], -1)
-        stay = [width > 0 and len(found[sentence]) < beam for sentence in running.tolist()]
-        going = torch.tensor(stay, device=device).nonzero().squeeze(-1)
+        unfinished = torch.zeros(len(running), dtype=torch.bool)
+        if width:
+            for place, (sentence, total) in enumerate(zip(running.tolist(), totals[:, 0].tolist(), strict=True)):
+                ended, hope = found[sentence], total / _by_length(length, length_penalty)
+                unfinished[place] = len(ended) < beam or max(each.score for each in ended) < hope
+        cut = limits[running] <= length
+        for place in (unfinished.to(device) & cut).nonzero().squeeze(-1).tolist():
+            for text, total in zip(words[place, :, 1:].tolist(), totals[place].tolist(), strict=True):
+                score = total / _by_length(length, length_penalty)
+                found[int(running[place])].append(Hypothesis(tuple(text), total, score, False))
+        going = (unfinished.to(device) & ~cut).nonzero().squeeze(-1)
         before = reached.shape[-1] // most
         state = state.select((rows + before * torch.arange(len(running), device=device).unsqueeze(-1))[going])
         running, words, totals = running[going], words[going], totals[going]
-    for place, sentence in enumerate(running.tolist()):  # cut
-        for text, total in zip(words[place, :, 1:].tolist(), totals[place].tolist(), strict=True):
-            found[sentence].append(Hypothesis(tuple(text), total, total / _by_length(limit, length_penalty), False))
     return [sorted(each, key=lambda one: -one.score)[:beam] for each in found]
 
 
@@ -202,9 +210,15 @@ def _by_length(words: int, penalty: float) -> float:
     return ((5 + words) / 6) ** penalty  # type: ignore[no-any-return]
 
 
-def _limit(source: Tensor, longest: int | None) -> int:
+def _limits(source: Tensor, source_mask: Tensor | None, longest: int | None) -> Tensor:
+    """The most words of every sentence, (B,): its own, so that its neighbours change nothing."""
     if longest is None:
-        return 2 * source.shape[1] + 10
+        words = source.new_full((len(source),), source.shape[1]) if source_mask is None else source_mask.sum(1)
+        return 2 * words + 10
     if longest < 1:
         raise InputError(f"'longest' must be at least 1. Got {longest}. Leave it out for twice the source and 10.")
-    return longest
+    return source.new_full((len(source),), longest)
+
+
+def _most(limits: Tensor) -> int:
+    return int(limits.max()) if len(limits) else 0
