@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.command import Command
+
 REQUIRED = "SOFTPLACE_REQUIRE_BROWSER"
 EXECUTABLES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome")
 
@@ -29,6 +31,12 @@ def _missing(reason: str) -> None:
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{REQUIRED}=1, but {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """The command line, in an empty folder."""
+    return Command(monkeypatch, capsys, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -13,23 +13,12 @@ from softplace.attention.translating import Printing, heat_map, translations
 from softplace.attention.translator import Looks, Search, Translator, load
 from softplace.errors import InputError
 from softplace.training.folder import MODEL, TOKENS
-from tests.attention.small import shrink, small
+from tests.attention.small import SIZES
 
 LINES = ["twenty one , seven", "", "nine", "  ", "eighty eight , forty , three", "nine"]
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    found = {}
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        for model in ("transformer", "rnnsearch", "rnnencdec"):
-            found[model] = tmp_path_factory.mktemp(model)
-            small(found[model], model=model, learning_rate=0.02)
-    return found
-
-
-@pytest.fixture(params=["transformer", "rnnsearch", "rnnencdec"])
+@pytest.fixture(params=list(SIZES))
 def translator(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Translator:
     return load(folders[request.param])
 

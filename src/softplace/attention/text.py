@@ -195,7 +195,7 @@ def read_parallel(
             if len(text) > longest:
                 raise InputError(
                     f"Line {number:,} of {os.fspath(path)!r} must have at most {longest:,} characters. "
-                    f"Got {len(text):,}. Is it one sentence to a line? Split it, or raise 'longest'."
+                    f"Got {len(text):,}. Is it one sentence to a line? Split it, or take both lines out."
                 )
         if one.strip() and other.strip():
             yield one, other

@@ -141,6 +141,8 @@ def train(
         KeyboardInterrupt: Ctrl-C or a polite kill. Nothing is lost.
     """
     files = _files_or_number_words(data, source, target)
+    if files and options:
+        raise InputError(f"'options' are of number words. Got {dict(options)!r} and a file. Leave one out.")
     sizes = {name: value for name, value in sizes.items() if value is not None}
     kind = "files" if files else "number-words"
     complete = models.complete(model, kind, files is not None and shared, sizes)

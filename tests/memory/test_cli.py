@@ -1,4 +1,4 @@
-"""`softplace train`: what it says, and how it refuses."""
+"""`softplace train memory`: what it says, and how it refuses."""
 
 import json
 import signal
@@ -6,40 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from softplace import cli
+from tests.command import Command
 
-TINY = ("--model", "ntm", "--task", "copy", "--option", "bits=2", "--option", "length=[1, 2]", "--batch", "2",
-        "--hidden", "4", "--slots", "150", "--width", "3", "--device", "cpu")  # fmt: skip
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Command:
-    """`softplace train memory`, run in this process: a new one would import torch every time."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-        self.patch, self.capsys = monkeypatch, capsys
-        monkeypatch.chdir(folder)
-
-    def __call__(self, *arguments: str) -> Done:
-        self.patch.setattr(sys, "argv", ["softplace", "train", "memory", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, *self.capsys.readouterr())
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    return Command(monkeypatch, capsys, tmp_path)
+TINY = ("train", "memory", "--model", "ntm", "--task", "copy", "--option", "bits=2", "--option", "length=[1, 2]",
+        "--batch", "2", "--hidden", "4", "--slots", "150", "--width", "3", "--device", "cpu")  # fmt: skip
 
 
 def test_help_names_the_options_and_does_not_import_torch() -> None:
@@ -93,11 +66,7 @@ def test_a_training_from_start_to_page_and_on(command: Command, tmp_path: Path) 
 def test_bad_input_ends_with_one_line_and_code_2(
     arguments: list[str], said: str, command: Command, tmp_path: Path
 ) -> None:
-    done = command("--model", "ntm", "--task", "copy", "--out", "a", *arguments)
-    assert (done.code, done.out) == (2, "")
-    assert said in done.err
-    assert done.err.startswith("softplace: ")
-    assert done.err.count("\n") == 1
+    assert said in command.refused("train", "memory", "--model", "ntm", "--task", "copy", "--out", "a", *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,7 +81,7 @@ def test_a_divergence_ends_with_one_line_and_code_2(command: Command, tmp_path: 
 def test_ctrl_c_keeps_what_was_done(tmp_path: Path) -> None:
     out = tmp_path / "a"
     with subprocess.Popen(
-        [sys.executable, "-m", "softplace", "train", "memory", *TINY, "--steps", "1000000", "--out", str(out)],
+        [sys.executable, "-m", "softplace", *TINY, "--steps", "1000000", "--out", str(out)],
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
