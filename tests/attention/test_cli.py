@@ -44,13 +44,15 @@ def test_number_words_by_themselves(command: Command, tmp_path: Path, monkeypatc
     lines = done.out.splitlines()
     assert lines[0].startswith("transformer after 4 updates (")
     assert lines[-1] == f"Page: {tmp_path / 'trainings' / 'attention-transformer' / 'page.html'}"
-    assert re.search(r"step 4 of 4; .* target tokens/s", done.err), done.err
+    assert done.err == "Evaluates on 12 pairs.\n"
     config = json.loads((tmp_path / "trainings" / "attention-transformer" / "config.json").read_text())
     assert (config["sizes"]["map"], config["data"]["source"], config["data"]["target"]) == ("entmax15", "fr", "ja")
     again = command(
         *TINY, "--data", "number-words:fr-ja", "--map", "entmax15", "--option", "count=[1,2]", "--steps", "6"
     )
     assert "oes on from step 4" in again.err
+    assert "'xx'" in command.refused(*TINY, "--data", "number-words:en-xx", "--out", "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_files_of_ones_own_from_training_to_score(command: Command, parallel: Path) -> None:
@@ -88,12 +90,14 @@ def test_a_target_that_is_the_source_can_be_learned(command: Command, parallel: 
         (["--steps", "0"], "'steps' must be a whole number from 1"),
         (["--learning-rate", "nan"], "'learning_rate' must be a number above 0. Got nan."),
         (["--tokens", "byte"], "Unknown 'tokens' 'byte'"),
-        (["--data", "number-words:en-xx"], "Unknown language 'xx'"),
         (["--data", "number-words:en-de"], "exclude each other"),
         (["--valid-source", "train.de"], "'valid-source' and 'valid-target' must come together"),
         (["--test-source", "train.de"], "'test-source' and 'test-target' must come together"),
         (["--words", "3"], "'words' must be"),
-        (["--tokens", "bpe", "--words", "20"], "Vocabulary"),
+        (
+            ["--tokens", "bpe", "--words", "20"],
+            "'words' must be at least 24: the texts have so many characters. Got 20.",
+        ),
         (["--option", "count=[1,2]"], "'options' are of number words. Got {'count': [1, 2]} and a file."),
         (["--target", "short"], "must have as many lines. Got only 10 in 'short'"),
         (["--target", "nowhere"], "'nowhere' must be a text file, plain or .gz. Got: No such file or directory"),
