@@ -156,11 +156,12 @@ class Translators(Members):
         words = pairs.wanted != PAD
         known = pairs.links.any(-1)
         best = weights.argmax(-1, keepdim=True)
-        hit = pairs.links.gather(-1, best).squeeze(-1) & (weights.amax(-1) > weights.amin(-1))
+        real = (pairs.source != PAD).unsqueeze(1)
+        least = weights.masked_fill(~real, math.inf).amin(-1)
+        hit = pairs.links.gather(-1, best).squeeze(-1) & (weights.amax(-1) > least)  # the largest is one, not all
         total = weights.sum(-1, keepdim=True)
         shares = torch.where(total > 0, weights / torch.where(total > 0, total, 1.0), 1.0 / weights.shape[-1])
         bits = torch.special.entr(shares).sum(-1) / math.log(2)
-        real = (pairs.source != PAD).unsqueeze(1)
         left = ((weights < _SMALL) & real).sum(-1) / real.sum(-1)
         metrics = {
             "alignment_error": float((known & ~hit).sum() / known.sum()),
@@ -191,10 +192,15 @@ def steps_to(curve: Curve, threshold: float, budget: int) -> float:
 
 
 def _parameters(task: "Translate", arm: Arm, seed: int) -> dict[str, Tensor]:
-    """The initial parameters of a seed: a network's own draw."""
-    with torch.random.fork_rng(devices=[]):
+    """The initial parameters of a seed: what a network has in common with that of softmax is drawn alike."""
+
+    def drawn(arm: Arm) -> dict[str, Tensor]:
         torch.manual_seed(derive(seed, "parameters"))
         return {name: value.detach() for name, value in task.net(arm).named_parameters()}
+
+    with torch.random.fork_rng(devices=[]):
+        own, common = drawn(arm), drawn(ARMS[0])
+    return {name: common[name] if name in common and common[name].shape == own[name].shape else own[name] for name in own}
 
 
 class LastWord(nn.Module):

@@ -174,8 +174,9 @@ def _method(results: Results) -> list[str]:
     return [
         "The task: lists of numbers in words, from English to German, which says units before tens. "
         f"Lists of {first.count[0]} to {first.count[1]} numbers of up to {first.digits[1]} digits, "
-        f"{first.pairs:,} of them to train on; one list in fifty is held out.",
-        f"Per seed all arms have the same initial draw and the same pairs in the same order. Width {widths}; the "
+        f"{first.pairs:,} of them to train on; one list in fifty is held out, but of single numbers of two digits, of "
+        "which there are too few.",
+        f"Per seed all arms have the same pairs in the same order, and draw alike what they have in common. Width {widths}; the "
         "Transformer has a layer a side and 2 heads, and the arm's map in all its attention: that of the encoder and "
         "of the decoder to themselves too.",
         "“uniform” gives every word the same weight. “no attention” is the encoder-decoder that RNNsearch was made "
