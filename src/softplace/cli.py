@@ -33,9 +33,15 @@ def study(
     preset: Annotated[str, typer.Option(help="quick (minutes) or full (hours: what one would publish).")] = "quick",
     maps: Annotated[str | None, typer.Option(help="Maps to compare with softmax, e.g. relu,tanh.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, wine, breast_cancer, or a .csv, .csv.gz or .npz file.")
+        str | None,
+        typer.Option(
+            help="digits, wine, breast_cancer, or a .csv, .csv.gz or .npz file; for attention a file of sentences."
+        ),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Column (or NPZ array) that holds the class.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Column (or NPZ array) that holds the class; or a file of the same lines, translated."),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Half of them tune, half judge. 20 quick, 40 full.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     out: Annotated[

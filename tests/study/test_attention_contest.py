@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,29 +16,22 @@ from softplace import Study, maps
 from softplace.attention.text import BEGIN, END, PAD
 from softplace.errors import InputError
 from softplace.study.contest import Arm, Options
-from softplace.study.contests.attention import (
-    LEARNED,
-    SOLVED,
-    LastWord,
-    Translate,
-    Translators,
-    check_arm,
-    contest,
-    mean_loss,
-    steps_to,
-)
+from softplace.study.contests._learning import check_arm, mean_over_budget
+from softplace.study.contests.attention import NumberLists, ParallelText, Translate, contest
 from softplace.study.contests.attention_arms import ARMS, FIXED, UNIFORM, chosen_arms, sigmoid_attention
+from softplace.study.contests.attention_members import LastWord, Translators
 from softplace.study.fleet import Fleet
 from softplace.study.optimizer import Adam
 
 CPU = torch.device("cpu")
 ARM = {arm.name: arm for arm in ARMS}
 SIZES: dict[str, Any] = {
-    "count": (1, 2), "digits": (1, 2), "counts": (1, 2, 3), "width": 8, "pairs": 100, "batch": 3, "validated": 5,
+    "count": (1, 2), "digits": (1, 2), "sizes": (1, 2, 3), "longest": 2, "beyond": 3, "learned": 0.1,
+    "solved": 0.01, "width": 8, "pairs": 100, "batch": 3, "validated": 5,
     "tested": 6, "steps": 6, "evaluate_every": 2, "learning_rates": (0.01, 0.1), "optimizer": Adam(clip=1.0),
 }  # fmt: skip
-RNN = Translate(name="rnnsearch", label="RNNsearch", kind="rnnsearch", **SIZES)
-TRANSFORMER = Translate(name="transformer", label="Transformer", kind="transformer", **SIZES)
+RNN = NumberLists(name="rnnsearch", label="RNNsearch", kind="rnnsearch", **SIZES)
+TRANSFORMER = NumberLists(name="transformer", label="Transformer", kind="transformer", **SIZES)
 BOTH = pytest.mark.parametrize("task", [RNN, TRANSFORMER], ids=lambda task: task.name)
 
 
@@ -48,14 +42,6 @@ def translators(task: Translate, arm: str, *seeds: int) -> Translators:
 
 
 # Measures and arms
-
-
-def test_mean_loss_and_steps_by_hand() -> None:
-    curve = {"step": [10.0, 20.0, 25.0], "loss": [4.0, 0.9, 0.1]}
-    assert mean_loss(curve, 125) == pytest.approx((10 * 4.0 + 10 * 0.9 + 105 * 0.1) / 125)
-    assert steps_to(curve, 1.0, 125) == 20.0
-    assert steps_to(curve, 0.05, 125) == 125.0
-    assert steps_to({"step": [10.0], "loss": [1.0]}, 1.0, 10) == 10.0  # at the threshold is not below it
 
 
 def test_sigmoids_are_shifted_by_the_keys_that_are_there() -> None:
@@ -97,7 +83,7 @@ BAD: dict[str, tuple[Callable[..., object], str]] = {
 def test_a_map_that_cannot_attend_is_named(name: str) -> None:
     function, message = BAD[name]
     with pytest.raises(InputError, match=message) as caught:
-        check_arm(RNN, Arm(name=name, map=function))  # type: ignore[arg-type]
+        check_arm(RNN, Arm(name=name, map=function), "loss")  # type: ignore[arg-type]
     assert str(caught.value).startswith(f"map {name!r}: ")
     assert "\n" not in str(caught.value)
 
@@ -105,7 +91,7 @@ def test_a_map_that_cannot_attend_is_named(name: str) -> None:
 @pytest.mark.parametrize("name", [*ARM, "topk_softmax", "entmax"])
 @BOTH
 def test_arms_pass_the_check(task: Translate, name: str) -> None:
-    check_arm(task, ARM.get(name, Arm(name=name, map=name)))
+    check_arm(task, ARM.get(name, Arm(name=name, map=name)), "loss")
 
 
 # Pairs
@@ -243,7 +229,7 @@ def test_exact_and_wrong_words_by_hand() -> None:
 
 
 def test_a_member_stops_when_it_has_solved_the_task_twice() -> None:
-    curves = [{"loss": loss} for loss in ([0.001], [0.001, 0.2], [0.2, 0.001], [3.0, SOLVED, 0.001])]
+    curves = [{"loss": loss} for loss in ([0.001], [0.001, 0.2], [0.2, 0.001], [3.0, RNN.solved, 0.001])]
     assert translators(RNN, "softmax", 3).reached(curves) == [False, False, False, True]
 
 
@@ -261,8 +247,8 @@ def test_a_member_ends_with_every_metric(task: Translate, arm: str) -> None:
         metrics = outcome.measurement.metrics
         assert set(metrics) == {metric.name for metric in task.metrics} - without
         assert all(math.isfinite(value) for value in metrics.values())
-        assert metrics["mean_loss"] == pytest.approx(mean_loss(outcome.curve, task.steps))
-        assert metrics["solved"] == float(outcome.curve["loss"][-1] < LEARNED)
+        assert metrics["mean_loss"] == pytest.approx(mean_over_budget(outcome.curve, "loss", task.steps))
+        assert metrics["solved"] == float(outcome.curve["loss"][-1] < task.learned)
         wrong = outcome.measurement.probes["wrong"]
         assert isinstance(wrong, list)
         assert wrong[2][1] == pytest.approx(metrics["error_beyond"], rel=1e-3)  # type: ignore[index]
@@ -280,7 +266,7 @@ def test_the_contest_is_the_issue() -> None:
     assert {arm.name for arm in quick.arms} == wanted
     for task in (*quick.tasks, *full.tasks):
         assert isinstance(task, Translate)
-        assert {task.count[1], task.count[1] + 1} <= set(task.counts)
+        assert {task.longest, task.beyond} <= set(task.sizes)
         assert task.steps % task.evaluate_every == 0
         json.dumps(dict(task.settings()))
     for arm in quick.arms:
@@ -303,3 +289,108 @@ def test_a_small_study_from_end_to_end(tmp_path: Any) -> None:
         assert {row["arm"] for row in drawn.rows} == {"softmax", "sparsemax", UNIFORM}
     page = result.page(tmp_path / "page.html").read_text(encoding="utf-8")
     assert "What trained networks look at" in page
+
+
+# Parallel text
+
+
+NOUNS = ["dog", "cat", "man", "boy", "girl", "bird", "horse", "house", "tree", "car"]
+VERBS = ["sees", "hears", "likes", "finds", "wants"]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Two files of 12,000 sentences of 3 to 30 words; the other language is the same with X before each word."""
+    folder = tmp_path_factory.mktemp("text")
+    draw = random.Random(0)
+    lines = []
+    for _ in range(12_000):
+        clauses = (
+            f"{draw.choice(NOUNS)} {draw.choice(VERBS)} {draw.choice(NOUNS)}" for _ in range(draw.randint(1, 10))
+        )
+        lines.append(" ".join(clauses))
+    for name, prefix in (("a", ""), ("b", "x")):
+        texts = (" ".join(prefix + word for word in line.split()) for line in lines)
+        (folder / name).write_text("".join(f"{line}\n" for line in texts))
+    return str(folder / "a"), str(folder / "b")
+
+
+def parallel(text: tuple[str, str], **changed: Any) -> Translate:
+    found = contest(Options(text=text)).tasks[changed.pop("number", 0)]
+    assert isinstance(found, ParallelText)
+    small: dict[str, Any] = {
+        "words": 100, "pairs": 200, "batch": 4, "validated": 6, "tested": 8, "width": 8, "steps": 2,
+    }  # fmt: skip
+    return replace(found, evaluate_every=1, **small | changed)
+
+
+def test_text_is_cut_by_its_own_lengths(text: tuple[str, str]) -> None:
+    task = parallel(text)
+    assert isinstance(task, ParallelText)
+    assert (task.sizes, task.longest, task.beyond) == ((9, 18, 27, 36), 18, 27)
+    trained = list(task.trained())
+    assert len(trained) == 200
+    assert max(len(each.source.split()) for each in trained) <= 18
+    for size, least, most in ((9, 1, 9), (18, 10, 18), (27, 19, 27), (36, 28, 36), (0, 1, 18)):
+        held = task.examples("test", 8, size)
+        assert len(held) == 8
+        assert all(least <= len(each.source.split()) <= most for each in held)
+        assert not set(trained) & set(held)
+    assert not set(task.examples("test", 99)) & set(task.examples("validation", 99))
+    assert task.held("test", 8, 9).links is None
+
+
+def test_text_is_known_by_its_lines_and_not_by_its_path(text: tuple[str, str], tmp_path: Any) -> None:
+    other = tmp_path / "other"
+    with open(text[0], encoding="utf-8") as file:
+        other.write_text(file.read())
+    one, two = parallel(text).settings(), parallel((str(other), text[1])).settings()
+    assert one == two
+    assert text[0] not in json.dumps(dict(one))
+    other.write_text(other.read_text().replace("dog", "frog"))
+    assert parallel((str(other), text[1])).settings() != one
+
+
+def test_text_that_is_too_small_is_refused(tmp_path: Any) -> None:
+    for lines in (["a b c d"] * 10, ["a"] * 5000):
+        for name in "ab":
+            (tmp_path / name).write_text("".join(f"{line} {number}\n" for number, line in enumerate(lines)))
+        with pytest.raises(InputError, match="must be files of some thousand lines of sentences"):
+            contest(Options(text=(str(tmp_path / "a"), str(tmp_path / "b"))))
+
+
+def test_a_members_translations_are_scored(text: tuple[str, str]) -> None:
+    """By the free-running search: of a network that says one word and the end, no sentence is exact."""
+    for number, arm in ((0, "softmax"), (1, FIXED)):
+        members = translators(parallel(text, number=number), arm, 3)
+        found = members._quality(0)
+        assert found["exact"] == 0.0
+        assert 0.0 <= found["bleu"] < 20.0
+
+
+def test_a_study_of_text_from_end_to_end(text: tuple[str, str], tmp_path: Any) -> None:
+    study = Study("attention", maps=["sparsemax", FIXED], data=text[0], target=text[1], seeds=4, workers=1)
+    tasks = tuple(parallel(text, number=number) for number in (0, 1))
+    study.contests = [replace(study.contests[0], tasks=tasks)]
+    result = study.run()
+    assert {row["arm"] for row in result.rows} == {"softmax", "sparsemax", FIXED}
+    judged = [row for row in result.rows if row["role"] == "judge"]
+    assert all(isinstance(row["bleu"], float) for row in judged)
+    assert all(row.get("alignment_error") is None for row in judged)
+    keys = {section.key for section in result.report.places[0].sections}
+    assert {"needed-rnnsearch", "sharpness-transformer"} <= keys
+    assert not {key for key in keys if key.startswith("alignment")}
+    assert "Transformer: BLEU with softmax, mean" in result.report.places[0].facts
+    page = result.page(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "a parallel text (digest" in page
+    assert text[0] not in page.replace(str(study.out), "")
+
+
+def test_text_is_of_no_use_to_another_place(text: tuple[str, str], tmp_path: Any) -> None:
+    with pytest.raises(InputError, match="'data' must be left out: hidden has no use for it"):
+        Study("hidden", data=text[0], target=text[1])
+    with pytest.raises(InputError, match="give the file of their translations as target too"):
+        Study("attention", data=text[0], target=str(tmp_path / "nowhere"))
+    (tmp_path / "short").write_text("a b\n")
+    with pytest.raises(InputError, match="must have as many lines"):
+        Study("attention", data=text[0], target=str(tmp_path / "short"))

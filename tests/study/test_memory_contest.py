@@ -14,16 +14,14 @@ from softplace import Study, maps
 from softplace.errors import InputError
 from softplace.memory.hard import straight_through_hardmax
 from softplace.study.contest import Arm, Options
+from softplace.study.contests._learning import check_arm, first_below, mean_over_budget
 from softplace.study.contests.memory import (
     Learn,
     Machines,
-    check_arm,
     contest,
     entropy,
     left_out,
-    mean_bits,
     parameter_count,
-    steps_to,
 )
 from softplace.study.contests.memory_arms import ARMS, LOCATION, LSTM, NOWHERE, chosen_arms
 from softplace.study.fleet import Fleet
@@ -65,11 +63,11 @@ def test_entropy_by_hand() -> None:
 
 def test_mean_bits_and_steps_by_hand() -> None:
     curve = {"step": [10.0, 20.0, 25.0], "bits": [4.0, 0.9, 0.1]}
-    assert mean_bits(curve, 25) == pytest.approx((10 * 4.0 + 10 * 0.9 + 5 * 0.1) / 25)
-    assert mean_bits(curve, 125) == pytest.approx((10 * 4.0 + 10 * 0.9 + 105 * 0.1) / 125)
-    assert steps_to(curve, 1.0, 125) == 20.0
-    assert steps_to(curve, 0.05, 125) == 125.0
-    assert steps_to({"step": [10.0], "bits": [1.0]}, 1.0, 10) == 10.0  # at the threshold is not below it
+    assert mean_over_budget(curve, "bits", 25) == pytest.approx((10 * 4.0 + 10 * 0.9 + 5 * 0.1) / 25)
+    assert mean_over_budget(curve, "bits", 125) == pytest.approx((10 * 4.0 + 10 * 0.9 + 105 * 0.1) / 125)
+    assert first_below(curve, "bits", 1.0, 125) == 20.0
+    assert first_below(curve, "bits", 0.05, 125) == 125.0
+    assert first_below({"step": [10.0], "bits": [1.0]}, "bits", 1.0, 10) == 10.0  # at the threshold is not below it
 
 
 # Arms
@@ -119,7 +117,7 @@ BAD: dict[str, tuple[Callable[..., object], str]] = {
 def test_a_map_that_cannot_address_a_memory_is_named(name: str) -> None:
     function, message = BAD[name]
     with pytest.raises(InputError, match=message) as caught:
-        check_arm(COPY, Arm(name=name, map=function))  # type: ignore[arg-type]
+        check_arm(COPY, Arm(name=name, map=function), "bits")  # type: ignore[arg-type]
     assert str(caught.value).startswith(f"map {name!r}: ")
     assert "\n" not in str(caught.value)
 
@@ -127,7 +125,7 @@ def test_a_map_that_cannot_address_a_memory_is_named(name: str) -> None:
 @pytest.mark.parametrize("name", [*ARM, "topk_softmax", "entmax", "softmax1"])
 @pytest.mark.parametrize("task", [COPY, RECALL], ids=lambda task: task.name)
 def test_arms_pass_the_check(task: Learn, name: str) -> None:
-    check_arm(task, ARM.get(name, Arm(name=name, map=name)))
+    check_arm(task, ARM.get(name, Arm(name=name, map=name)), "bits")
 
 
 # Sequences
@@ -231,7 +229,7 @@ def test_a_member_ends_with_every_metric(task: Learn, arm: str) -> None:
         metrics = outcome.measurement.metrics
         assert set(metrics) == wanted
         assert all(math.isfinite(value) for value in metrics.values())
-        assert metrics["mean_bits"] == pytest.approx(mean_bits(outcome.curve, task.steps))
+        assert metrics["mean_bits"] == pytest.approx(mean_over_budget(outcome.curve, "bits", task.steps))
         assert dict(outcome.measurement.probes["errors"])[task.beyond] == pytest.approx(
             metrics["error_beyond"], rel=1e-2
         )

@@ -196,11 +196,15 @@ class Contest:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a person chose for a study; a contest takes from it what it has use for."""
+    """What a person chose for a study; a contest takes from it what it has use for.
+
+    `table` and `text` (the files of a parallel text) are of `data` and `target`; there is one of them at most.
+    """
 
     preset: Literal["quick", "full"] = "quick"
     maps: tuple[str | Map, ...] | None = None
     table: Table | None = None
+    text: tuple[str, str] | None = None
 
 
 def looped(function: Callable[..., Tensor], *arguments: Mapping[str, Tensor] | Tensor) -> Tensor:

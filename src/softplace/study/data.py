@@ -123,6 +123,15 @@ def load(data: str | os.PathLike[str] | tuple[Any, Any], *, target: str | None =
     raise input_error("'data'", f"a name ({', '.join(BUNDLED)}), a path or a pair (X, y)", type(data).__name__, way)
 
 
+def parallel_text(data: Any, target: str | None) -> tuple[str, str] | None:
+    """The files of a parallel text, where `data` is no table: a file of another kind, and `target` one too."""
+    if target is None or not isinstance(data, str | os.PathLike):
+        return None
+    source = os.fspath(data)
+    known = source in BUNDLED or not source or "://" in source or source.lower().endswith(_ENDINGS)
+    return None if known or not os.path.isfile(target) else (source, target)
+
+
 def split_indices(labels: Labels, seed: int, fractions: Fractions = (0.6, 0.2, 0.2)) -> tuple[Labels, Labels, Labels]:
     """Rows of the training, validation and test part: shuffled, stratified by class, every class in every part.
 
@@ -195,7 +204,8 @@ def _check_file(path: Path) -> None:
             raise input_error("'data'", "a file that exists", f"{shown}, which does not", "Check the path.")
         raise InputError(f"Unknown data {shown}. {nearest(str(path), BUNDLED)} Or give a .csv, .csv.gz or .npz file.")
     if not known:
-        raise input_error("'data'", "a .csv, .csv.gz or .npz file", shown, "Save it as CSV with a header.")
+        way = "Save it as CSV with a header; of sentences, give the file of their translations as target too."
+        raise input_error("'data'", "a .csv, .csv.gz or .npz file", shown, way)
     if not os.path.isfile(path):
         raise input_error("'data'", "a regular file (it may be read twice)", shown, "Write it to a file first.")
 

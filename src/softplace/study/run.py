@@ -28,7 +28,7 @@ from softplace.report.page import write_page, write_text
 from softplace.report.records import Cell, PlaceReport, Report, Verdict
 from softplace.study.contest import Contest, Options, Task
 from softplace.study.contests import build_all, places
-from softplace.study.data import load
+from softplace.study.data import load, parallel_text
 from softplace.study.execute import Progress, Workers, cores
 from softplace.study.fleet import Outcome, compiler_missing
 from softplace.study.plan import Member, Plan, Shard, shards
@@ -81,8 +81,10 @@ class Study:
     Args:
         place: A name of `softplace.study.contests.places()`, or several. `None`: every place.
         maps: Names of maps or arms, or callables `map(scores, dim)`; softmax is always compared. `None`: the contest's.
-        data: "digits", "wine", "breast_cancer", a CSV or NPZ file, or a pair (X, y). `None`: the contest's.
-        target: The column of a CSV file (or array of an NPZ file) that holds the class.
+        data: "digits", "wine", "breast_cancer", a CSV or NPZ file, or a pair (X, y); of the place "attention" a text
+            file, a sentence to a line. `None`: the contest's.
+        target: The column of a CSV file (or array of an NPZ file) that holds the class; of a text file the file of the
+            same lines, translated.
         preset: "quick" (minutes) or "full" (hours: what one would publish).
         seeds: How many, or which. Half of them tune, the others judge. `None`: 20 quick, 40 full.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
@@ -131,9 +133,13 @@ class Study:
             )
         if data is None and target is not None:
             raise InputError(f"'target' needs 'data': got target {target!r} alone. Give a CSV or NPZ file as data.")
-        table = None if data is None else load(data, target=target)
+        text = parallel_text(data, target)
+        table = None if data is None or text else load(data, target=target)
         options = Options(
-            preset="quick" if preset == "quick" else "full", maps=None if maps is None else tuple(maps), table=table
+            preset="quick" if preset == "quick" else "full",
+            maps=None if maps is None else tuple(maps),
+            table=table,
+            text=text,
         )
         self.contests = build_all(names, options)
         self.out = None if out is None else _folder(out)

@@ -25,7 +25,7 @@ def build_all(names: Sequence[str], options: Options) -> list[Contest]:
     """
     contests = [build(name, options) for name in dict.fromkeys(names)]
     used = {field for contest in contests for field in contest.uses}
-    for option, field in (("maps", "maps"), ("data", "table"), ("preset", "preset")):
+    for option, field in (("maps", "maps"), ("data", "table"), ("data", "text"), ("preset", "preset")):
         if field not in used and getattr(options, field) != getattr(Options(), field):
             raise InputError(
                 f"{option!r} must be left out: {', '.join(contest.name for contest in contests)} has no use for it. "

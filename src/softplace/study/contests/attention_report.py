@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Section
-from softplace.study.contest import Task
 from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, judge, rates_figure
 from softplace.study.contests.attention_claims import CLAIMS, HIGHLIGHT, NETS, claim_for, kind_of
 from softplace.study.contests.attention_references import REFERENCES
 from softplace.study.contests.memory_report import solved_figure, training_rows
 from softplace.study.results import Results
+
+if TYPE_CHECKING:
+    from softplace.study.contests.attention import Translate
 
 
 def report(results: Results) -> PlaceReport:
@@ -30,10 +32,14 @@ def report(results: Results) -> PlaceReport:
     )
 
 
-def headline(results: Results, claim: Claim) -> Task | None:
+def headline(results: Results, claim: Claim) -> "Translate | None":
     """The task that a claim is judged on: the net it is of, where that has its measure."""
-    tasks = [task for task in results.contest.tasks if task.settings()["kind"] == kind_of(claim)]
+    tasks = [task for task in _tasks(results) if task.kind == kind_of(claim)]
     return next((task for task in tasks if has(results, task, claim.metric)), None)
+
+
+def _tasks(results: Results) -> "Sequence[Translate]":
+    return cast("Sequence[Translate]", results.contest.tasks)
 
 
 def _section(results: Results, claim: Claim) -> Section | None:
@@ -56,21 +62,21 @@ def _section(results: Results, claim: Claim) -> Section | None:
     )
 
 
-def _figures(results: Results, claim: Claim, task: Task) -> list[Figure]:
+def _figures(results: Results, claim: Claim, task: "Translate") -> list[Figure]:
     """The figures that belong to one claim only."""
     if claim.key.startswith("needed"):
         return [
             _learning(results, task),
-            *([solved_figure(results, "0.1 nats per target word")] * (task.name == "rnnsearch")),
+            *([solved_figure(results, f"{task.learned:g} nats per target word")] * (task.name == "rnnsearch")),
         ]
     if claim.key.startswith("beyond"):
-        return [_by_count(results, task)]
+        return [_by_size(results, task)]
     if claim.key.startswith("sparse"):
         return [rates_figure(results, task, highlight=HIGHLIGHT, unit=" nats")]
     return []
 
 
-def _learning(results: Results, task: Task) -> Figure:
+def _learning(results: Results, task: "Translate") -> Figure:
     rows, final = training_rows(results, task, "loss")
     caption = "Of no arm two networks were left at the end."
     if final:
@@ -81,33 +87,32 @@ def _learning(results: Results, task: Task) -> Figure:
         title=f"Learning, {task.label}: each arm at its best learning rate",
         caption=f"{caption}. A network that has learned the task stops, and is drawn on at its last value.",
         x=Axis(column="step", label="Step"),
-        y=Axis(column="loss", label="Nats per target word on other lists (mean, 95 % interval)", scale="log"),
+        y=Axis(column="loss", label="Nats per target word on other pairs (mean, 95 % interval)", scale="log"),
         rows=rows,
         series="arm",
         highlight=HIGHLIGHT,
     )
 
 
-def _by_count(results: Results, task: Task) -> Figure:
+def _by_size(results: Results, task: "Translate") -> Figure:
     rows: list[dict[str, Cell]] = []
     last: dict[str, float] = {}
-    longest = cast("list[int]", task.settings()["count"])[1]
     for arm in results.arms:
         found = cast("list[list[list[float]]]", results.probes(task, arm.name, "wrong"))
         if len(found) < 2:
             continue
-        for place, (count, _) in enumerate(found[0]):
+        for place, (size, _) in enumerate(found[0]):
             shares = [100.0 * each[place][1] for each in found]
             last[arm.name] = float(np.mean(shares))
-            rows.append({"arm": arm.name, "numbers": count, "wrong": last[arm.name], **band(shares)})
+            rows.append({"arm": arm.name, "size": size, "wrong": last[arm.name], **band(shares)})
     told = ", ".join(f"{arm} {value:.2g} %" for arm, value in sorted(last.items(), key=lambda each: each[1]))
     return Figure(
         key=f"{task.name}-lengths",
         kind="curve",
         title=f"Wrong words by length, {task.label}",
-        caption=f"Lists of up to {longest} numbers were trained on. At the longest: {told}. "
+        caption=f"Up to {task.longest} {task.unit} were trained on. At the longest: {told}. "
         "See figure 2 of Bahdanau et al. 2015.",
-        x=Axis(column="numbers", label="Numbers in a list"),
+        x=Axis(column="size", label=f"{task.unit.capitalize()} of the source{' (at most)' * task.decoded}"),
         y=Axis(column="wrong", label="Wrong target words (%; mean, 95 % interval)"),
         rows=rows,
         series="arm",
@@ -118,8 +123,8 @@ def _by_count(results: Results, task: Task) -> Figure:
 def _looks(results: Results) -> Section:
     """Each arm's weights on one pair that is the same for all: of the network that learned fastest."""
     figures = []
-    for task in results.contest.tasks:
-        source, target = cast(Any, task).shown()
+    for task in _tasks(results):
+        source, target = task.shown()
         rows: list[dict[str, Cell]] = []
         for arm in results.arms:
             records = [
@@ -169,37 +174,38 @@ def _answer(sections: Sequence[Section]) -> str:
 
 
 def _method(results: Results) -> list[str]:
-    first = cast(Any, results.contest.tasks[0])
-    widths = " and ".join(f"{each.width} ({each.label})" for each in cast("Sequence[Any]", results.contest.tasks))
+    first = _tasks(results)[0]
+    widths = " and ".join(f"{each.width} ({each.label})" for each in _tasks(results))
+    stops = f"A network stops when it is below {first.solved:g} nats at two evaluations together."
     return [
-        "The task: lists of numbers in words, from English to German, which says units before tens. "
-        f"Lists of {first.count[0]} to {first.count[1]} numbers of up to {first.digits[1]} digits, "
-        f"{first.pairs:,} of them to train on; one list in fifty is held out, but of single numbers of two digits, of "
-        "which there are too few.",
-        f"Per seed all arms have the same pairs in the same order, and draw alike what they have in common. Width {widths}; the "
-        "Transformer has a layer a side and 2 heads, and the arm's map in all its attention: that of the encoder and "
-        "of the decoder to themselves too.",
+        first.about(),
+        "Per seed all arms have the same pairs in the same order, and draw alike what they have in common. "
+        f"Width {widths}; the Transformer has a layer a side and 2 heads, and the arm's map in all its attention: that "
+        "of the encoder and of the decoder to themselves too.",
         "“uniform” gives every word the same weight. “no attention” is the encoder-decoder that RNNsearch was made "
         "against, and a Transformer whose decoder sees one vector, of the source's end. “sigmoid” has a bias of -log "
         "n, “relu-normalised” divides by n, and “hardmax” has the gradient of softmax.",
-        f"Optimizer Adam, {first.batch} pairs a step; gradients are clipped to a norm of 1 per network. A network "
-        "stops when it is below 0.01 nats at two evaluations together.",
+        f"Optimizer Adam, {first.batch} pairs a step; gradients are clipped to a norm of 1 per network. "
+        + (stops if first.solved else "No network stops early."),
         "The learning rate of each arm is the one with the least validation loss, mean over the budget, over "
         f"{len(results.tune_seeds)} seeds; the other {len(results.seeds)} seeds are judged, on other pairs. "
         "Half of the seeds tune, so n more judged seeds are 2n more of --seeds.",
         grids(results),
         "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
         "p-values, Holm over all arms of a measure (not over the claims). A network that diverged counts with the "
-        "worst score; one that never gets below 0.1 nats counts with all steps of the budget.",
-        "Number words are a small, exact language: what is found here is a finding on them, not on translation at "
-        "large.",
+        f"worst score; one that never gets below {first.learned:g} nats counts with all steps of the budget.",
+        first.caution,
     ]
 
 
 def _facts(results: Results) -> dict[str, Cell]:
     facts = counts(results)
-    for task in results.contest.tasks:
+    for task in _tasks(results):
         scores = results.scores(task, "steps_to_learn")
         median = math.nan if scores is None else float(np.median(scores[SOFTMAX]))
         facts[f"{task.label}: median steps to learn with softmax"] = None if math.isnan(median) else round(median)
+        for name, label in (("exact", "exact sentences"), ("bleu", "BLEU")):
+            if task.decoded and has(results, task, name):
+                for arm, values in (results.scores(task, name) or {}).items():
+                    facts[f"{task.label}: {label} with {arm}, mean"] = float(f"{np.mean(values):.3g}")
     return facts

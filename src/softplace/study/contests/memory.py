@@ -8,14 +8,13 @@ same architecture, initial draw and sequences per seed.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from softplace.errors import InputError
 from softplace.memory import tasks
 from softplace.memory.lstm import LSTMBaseline
 from softplace.memory.members import together
@@ -35,6 +34,7 @@ from softplace.study.contest import (
     generator,
 )
 from softplace.study.contests import memory_report
+from softplace.study.contests._learning import check_arm, first_below, mean_over_budget, own_settings
 from softplace.study.contests.memory_arms import ARMS, chosen_arms
 from softplace.study.optimizer import Adam
 from softplace.study.store import JSON, Role
@@ -162,10 +162,10 @@ class Machines(Members):
 
     def measure(self, role: Role, curves: Sequence[Curve]) -> list[Measurement]:
         budget = self.task.steps
-        columns = {"mean_bits": [mean_bits(curve, budget) for curve in curves]}
+        columns = {"mean_bits": [mean_over_budget(curve, "bits", budget) for curve in curves]}
         figures: list[dict[str, JSON]] = [{} for _ in curves]
         if role == "judge":
-            columns["steps_to_learn"] = [steps_to(curve, THRESHOLD, budget) for curve in curves]
+            columns["steps_to_learn"] = [first_below(curve, "bits", THRESHOLD, budget) for curve in curves]
             columns["solved"] = [float(curve["bits"][-1] < THRESHOLD) for curve in curves]
             tested = {size: self.sequences.held_out("test", size, _TEST, self.streams) for size in self.task.tested}
             wrong = {size: self._run(episode)[1].tolist() for size, episode in tested.items()}
@@ -217,24 +217,6 @@ def entropy(weights: Tensor) -> Tensor:
 def left_out(weights: Tensor) -> Tensor:
     """The share of slots with (nearly) no weight, (..., N) -> (...)."""
     return (weights < SMALL).to(weights.dtype).mean(-1)
-
-
-def mean_bits(curve: Curve, budget: int) -> float:
-    """The mean of the validation bits over the budget: a low one is learned fast and well.
-
-    Every evaluation stands for the steps since the one before; a member that stopped early keeps its last value.
-    """
-    total, before = 0.0, 0.0
-    for step, bits in zip(curve["step"], curve["bits"], strict=True):
-        total += (step - before) * bits
-        before = step
-    return (total + (budget - before) * curve["bits"][-1]) / budget
-
-
-def steps_to(curve: Curve, threshold: float, budget: int) -> float:
-    """The first step at which the validation bits were below a threshold; the budget where they never were."""
-    pairs = zip(curve["step"], curve["bits"], strict=True)
-    return next((step for step, bits in pairs if bits < threshold), float(budget))
 
 
 def _fixed(arm: Arm) -> tuple[str, ...]:
@@ -330,9 +312,7 @@ class Learn(Task):
         )
 
     def settings(self) -> Mapping[str, JSON]:
-        of_task = {each.name for each in fields(Task)}
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in of_task}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
+        return own_settings(self)
 
     def net(self, arm: Arm) -> Any:
         """A network of an arm: its parameters are drawn from PyTorch's global generator."""
@@ -374,33 +354,6 @@ class Learn(Task):
 def parameter_count(net: nn.Module) -> int:
     """How many numbers a network learns."""
     return sum(each.numel() for each in net.parameters())
-
-
-def check_arm(task: Learn, arm: Arm) -> None:
-    """Raise `InputError` unless machines with the arm's map can be trained: one step of two of them, and a trace.
-
-    Raises:
-        InputError: The map fails, or weights or gradients are no numbers.
-    """
-    try:
-        members = task.members(arm, (0, 1), torch.device("cpu"))
-        leaves = [value.requires_grad_() for value in members.parameters.values()]
-        losses = members.losses(*members.batch(0))
-        gradients = torch.autograd.grad(losses.sum(), leaves, materialize_grads=True)
-        bad = not all(bool(each.isfinite().all()) for each in (losses, *gradients))
-        with torch.no_grad():
-            members.measure("judge", [{"step": [1.0], "bits": [1.0]}] * 2)
-    except Exception as error:
-        text = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"map {arm.name!r}: expected a function map(scores, dim) for scores of any shape that torch.vmap and "
-            f"autograd can go through, got {type(error).__name__}: {text}. Mend it, or leave it out with --maps."
-        ) from error
-    if bad:
-        raise InputError(
-            f"map {arm.name!r}: expected finite weights and gradients for finite scores, got NaN or infinite bits or "
-            "gradients in the first step. Mend it, or leave it out with --maps."
-        )
 
 
 COPY: dict[str, dict[str, Any]] = {
@@ -446,7 +399,7 @@ def contest(options: Options) -> Contest:
     )
     for arm in arms:
         if arm not in ARMS:
-            check_arm(chosen[0], arm)
+            check_arm(chosen[0], arm, "bits")
     return Contest(
         place="memory",
         name="memory",
@@ -456,6 +409,7 @@ def contest(options: Options) -> Contest:
         code=(
             "softplace.maps",
             "softplace.memory",
+            "softplace.study.contests._learning",
             "softplace.study.contests.memory",
             "softplace.study.contests.memory_arms",
         ),
