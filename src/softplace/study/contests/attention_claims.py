@@ -61,7 +61,7 @@ CLAIMS = (
         Claim(
             key="beyond",
             title="2. Length: does attention hold better beyond training {}?",
-            text="Attention holds better {} on longer lists than were trained on than the mean of the source, or one "
+            text="Attention holds better {} on longer sentences than were trained on than the mean of the source, or one "
             "vector of it.",
             metric="error_beyond",
             region=0.01,
