@@ -61,8 +61,8 @@ CLAIMS = (
         Claim(
             key="beyond",
             title="2. Length: does attention hold better beyond training {}?",
-            text="Attention holds better {} on longer sentences than were trained on than the mean of the source, or one "
-            "vector of it.",
+            text="Attention holds better {} on longer sentences than were trained on than the mean of the source, or "
+            "one vector of it.",
             metric="error_beyond",
             region=0.01,
             references=("bahdanau2015",),
