@@ -1,4 +1,4 @@
-"""`python -m benchmarks [attention|fleet|maps|memory ...] [options]`: every benchmark, or those named."""
+"""`python -m benchmarks [attention|fleet|maps|memory|translation ...] [options]`: every benchmark, or those named."""
 
 import sys
 from importlib import import_module
@@ -9,6 +9,7 @@ BENCHMARKS = {
     "fleet": "training many small networks",
     "maps": "maps against torch and the package entmax",
     "memory": "NTM and DNC against pytorch-ntm, pytorch-dnc and RobertCsordas/dnc",
+    "translation": "translators against Joey NMT, the Annotated Transformer, torch.nn.Transformer and CTranslate2",
 }
 
 
@@ -20,7 +21,7 @@ def main() -> int:
     if unknown or (not chosen and {"-h", "--help"} & set(options)):
         if unknown:
             print(f"Unknown benchmark {unknown[0]!r}.", file=sys.stderr)
-        print(__doc__, *(f"{name:11}{what}" for name, what in BENCHMARKS.items()), sep="\n")
+        print(__doc__, *(f"{name:12}{what}" for name, what in BENCHMARKS.items()), sep="\n")
         return 2 if unknown else 0
     code = 0
     for name in chosen or BENCHMARKS:

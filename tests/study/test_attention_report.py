@@ -13,9 +13,10 @@ from softplace.report.page import render
 from softplace.report.records import PlaceReport, Report, Verdict
 from softplace.study.contest import Options
 from softplace.study.contests import attention
+from softplace.study.contests._learning_report import claim_for
 from softplace.study.contests._report import SOFTMAX, Claim
 from softplace.study.contests.attention_arms import FIXED, UNIFORM
-from softplace.study.contests.attention_claims import CLAIMS, NETS, claim_for, kind_of
+from softplace.study.contests.attention_claims import CLAIMS, NETS, kind_of
 from softplace.study.contests.attention_references import REFERENCES
 from softplace.study.contests.attention_report import headline, report
 from softplace.study.plan import Tuning

@@ -14,11 +14,12 @@ from softplace.report.page import render
 from softplace.report.records import PlaceReport, Report, Verdict
 from softplace.study.contest import Options
 from softplace.study.contests import memory
+from softplace.study.contests._learning_report import claim_for, held
 from softplace.study.contests._report import SOFTMAX, Claim, decide
 from softplace.study.contests.memory_arms import LSTM
-from softplace.study.contests.memory_claims import CLAIMS, claim_for
+from softplace.study.contests.memory_claims import CLAIMS
 from softplace.study.contests.memory_references import REFERENCES
-from softplace.study.contests.memory_report import headline, held, report
+from softplace.study.contests.memory_report import headline, report
 from softplace.study.plan import Tuning
 from softplace.study.results import Results
 from softplace.study.store import JSON, MemberRecord

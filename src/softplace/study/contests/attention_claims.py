@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from softplace.study.contest import Task
 from softplace.study.contests._report import Claim
 from softplace.study.contests.attention_arms import FIXED, UNIFORM
 
@@ -132,15 +131,3 @@ CLAIMS = (
 def kind_of(claim: Claim) -> str:
     """The net that a claim is judged on."""
     return claim.key.rsplit("-", 1)[-1]
-
-
-def claim_for(claim: Claim, task: Task, learned: float) -> Claim:
-    """The claim with its region in the unit of the task's measure.
-
-    Args:
-        learned: The share of the judged networks with softmax that learned the task. Below a half, most steps to learn
-            are the budget, whatever the arm: then the region is 0, so that nothing counts as practically the same.
-    """
-    if claim.metric != "steps_to_learn":
-        return claim
-    return replace(claim, region=claim.region * task.steps if learned >= 0.5 else 0.0)

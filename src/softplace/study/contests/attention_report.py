@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Section
-from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, judge, rates_figure
-from softplace.study.contests.attention_claims import CLAIMS, HIGHLIGHT, NETS, claim_for, kind_of
+from softplace.study.contest import Task
+from softplace.study.contests._learning_report import (
+    headline_of,
+    judge_learning,
+    learning_figure,
+    solved_figure,
+)
+from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, rates_figure
+from softplace.study.contests.attention_claims import CLAIMS, HIGHLIGHT, NETS, kind_of
 from softplace.study.contests.attention_references import REFERENCES
-from softplace.study.contests.memory_report import solved_figure, training_rows
 from softplace.study.results import Results
 
 if TYPE_CHECKING:
@@ -32,38 +38,22 @@ def report(results: Results) -> PlaceReport:
     )
 
 
-def headline(results: Results, claim: Claim) -> "Translate | None":
-    """The task that a claim is judged on: the net it is of, where that has its measure."""
-    tasks = [task for task in _tasks(results) if task.kind == kind_of(claim)]
-    return next((task for task in tasks if has(results, task, claim.metric)), None)
-
-
 def _tasks(results: Results) -> "Sequence[Translate]":
     return cast("Sequence[Translate]", results.contest.tasks)
 
 
+def headline(results: Results, claim: Claim) -> Task | None:
+    """The task that a claim is judged on: the net it is of, where that has its measure."""
+    return headline_of(results, claim, kind_of(claim))
+
+
 def _section(results: Results, claim: Claim) -> Section | None:
-    task = headline(results, claim)
-    present = {arm.name for arm in results.arms}
-    against = [arm for arm in claim.against if arm in present]
-    if task is None or not against:
-        return None
-    solved = results.scores(task, "solved") or {}
-    learned = float(np.mean(solved.get(SOFTMAX, [0.0])))
-    few = f"Only {learned:.0%} of the networks with softmax learned it in {task.steps:,} steps: most differences are 0."
-    return judge(
-        results,
-        claim_for(claim, task, learned),
-        task,
-        against,
-        highlight=HIGHLIGHT,
-        figures=_figures(results, claim, task),
-        remarks=[few] if claim.metric == "steps_to_learn" and learned < 0.5 else [],
-    )
+    return judge_learning(results, claim, headline(results, claim), highlight=HIGHLIGHT, figures=_figures)
 
 
-def _figures(results: Results, claim: Claim, task: "Translate") -> list[Figure]:
+def _figures(results: Results, claim: Claim, judged: Task) -> list[Figure]:
     """The figures that belong to one claim only."""
+    task = cast("Translate", judged)
     if claim.key.startswith("needed"):
         return [
             _learning(results, task),
@@ -76,22 +66,9 @@ def _figures(results: Results, claim: Claim, task: "Translate") -> list[Figure]:
     return []
 
 
-def _learning(results: Results, task: "Translate") -> Figure:
-    rows, final = training_rows(results, task, "loss")
-    caption = "Of no arm two networks were left at the end."
-    if final:
-        caption = "At the end: " + ", ".join(f"{arm} {final[arm]:.2g}" for arm in sorted(final, key=lambda a: final[a]))
-    return Figure(
-        key=f"{task.name}-learning",
-        kind="curve",
-        title=f"Learning, {task.label}: each arm at its best learning rate",
-        caption=f"{caption}. A network that has learned the task stops, and is drawn on at its last value.",
-        x=Axis(column="step", label="Step"),
-        y=Axis(column="loss", label="Nats per target word on other pairs (mean, 95 % interval)", scale="log"),
-        rows=rows,
-        series="arm",
-        highlight=HIGHLIGHT,
-    )
+def _learning(results: Results, task: Task) -> Figure:
+    label = "Nats per target word on other pairs (mean, 95 % interval)"
+    return learning_figure(results, task, y=Axis(column="loss", label=label, scale="log"), highlight=HIGHLIGHT)
 
 
 def _by_size(results: Results, task: "Translate") -> Figure:

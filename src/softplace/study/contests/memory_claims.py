@@ -1,8 +1,5 @@
 """What the memory contest claims of softmax: measure, rivals and region of each, fixed before any score is seen."""
 
-from dataclasses import replace
-
-from softplace.study.contest import Task
 from softplace.study.contests._report import Claim
 from softplace.study.contests.memory_arms import LOCATION, LSTM, NOWHERE
 
@@ -116,15 +113,3 @@ CLAIMS = (
 def kind_of(claim: Claim) -> str:
     """The kind of task that a claim is judged on."""
     return RECALL if claim.key.endswith("-recall") else COPY
-
-
-def claim_for(claim: Claim, task: Task, learned: float) -> Claim:
-    """The claim with its region in the unit of the task's measure.
-
-    Args:
-        learned: The share of the judged networks with softmax that learned the task. Below a half, most steps to learn
-            are the budget, whatever the arm: then the region is 0, so that nothing counts as practically the same.
-    """
-    if claim.metric != "steps_to_learn":
-        return claim
-    return replace(claim, region=claim.region * task.steps if learned >= 0.5 else 0.0)

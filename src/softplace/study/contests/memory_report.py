@@ -11,8 +11,16 @@ import torch
 from softplace.memory.page import steps_figure
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Section
 from softplace.study.contest import Task
-from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, judge, rates_figure
-from softplace.study.contests.memory_claims import CLAIMS, HIGHLIGHT, claim_for, kind_of
+from softplace.study.contests._learning_report import (
+    fine,
+    headline_of,
+    judge_learning,
+    learning_figure,
+    solved_figure,
+    training_rows,
+)
+from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, rates_figure
+from softplace.study.contests.memory_claims import CLAIMS, HIGHLIGHT, kind_of
 from softplace.study.contests.memory_references import REFERENCES
 from softplace.study.results import Results
 from softplace.study.store import MemberRecord
@@ -35,29 +43,13 @@ def report(results: Results) -> PlaceReport:
 
 def headline(results: Results, claim: Claim) -> Task | None:
     """The task that a claim is judged on: the first of its kind that has its measure."""
-    tasks = [task for task in results.contest.tasks if task.settings()["kind"] == kind_of(claim)]
-    return next((task for task in tasks if has(results, task, claim.metric)), None)
+    return headline_of(results, claim, kind_of(claim))
 
 
 def _section(results: Results, claim: Claim) -> Section | None:
+    everywhere = () if claim.metric == "steps_to_learn" else results.contest.tasks
     task = headline(results, claim)
-    present = {arm.name for arm in results.arms}
-    against = [arm for arm in claim.against if arm in present]
-    if task is None or not against:
-        return None
-    solved = results.scores(task, "solved") or {}
-    learned = float(np.mean(solved.get(SOFTMAX, [0.0])))
-    few = f"Only {learned:.0%} of the networks with softmax learned it in {task.steps:,} steps: most differences are 0."
-    return judge(
-        results,
-        claim_for(claim, task, learned),
-        task,
-        against,
-        highlight=HIGHLIGHT,
-        tasks=() if claim.metric == "steps_to_learn" else results.contest.tasks,
-        figures=_figures(results, claim, task),
-        remarks=[few] if claim.metric == "steps_to_learn" and learned < 0.5 else [],
-    )
+    return judge_learning(results, claim, task, highlight=HIGHLIGHT, figures=_figures, tasks=everywhere)
 
 
 def _figures(results: Results, claim: Claim, task: Task) -> list[Figure]:
@@ -75,73 +67,9 @@ def _figures(results: Results, claim: Claim, task: Task) -> list[Figure]:
     return []
 
 
-def _fine(results: Results, task: Task, arm: str) -> list[MemberRecord]:
-    return [record for record in results.members[task.name][arm] if record.status != "diverged"]
-
-
-def held(record: MemberRecord, column: str, steps: Sequence[float]) -> list[float]:
-    """A column of a learning curve at some steps; a member that stopped early keeps its last value."""
-    known = [value for value in record.curve[column] if value is not None]
-    return [float(known[min(place, len(known) - 1)]) for place in range(len(steps))]
-
-
-def training_rows(
-    results: Results, task: Task, column: str, **texts: Any
-) -> tuple[list[dict[str, Cell]], dict[str, float]]:
-    """Rows of a curve over training (mean and interval of the seeds, by arm), and every arm's mean at the end."""
-    steps = [float(step) for step in range(task.evaluate_every, task.steps + 1, task.evaluate_every)]
-    rows: list[dict[str, Cell]] = []
-    final: dict[str, float] = {}
-    for arm in results.arms:
-        records = [record for record in _fine(results, task, arm.name) if column in record.curve]
-        if len(records) < 2:
-            continue
-        values = np.array([held(record, column, steps) for record in records])
-        for place, step in enumerate(steps):
-            final[arm.name] = float(values[:, place].mean())
-            rows.append({"arm": arm.name, "step": step, column: final[arm.name], **band(values[:, place].tolist())})
-    return rows, final
-
-
 def _learning(results: Results, task: Task) -> Figure:
-    rows, final = training_rows(results, task, "bits")
-    caption = "Of no arm two networks were left at the end."
-    if final:
-        ranked = sorted(final, key=lambda arm: final[arm])
-        caption = "At the end: " + ", ".join(f"{arm} {final[arm]:.2g}" for arm in ranked) + "."
-    return Figure(
-        key=f"{task.name}-learning",
-        kind="curve",
-        title=f"Learning, {task.label}: each arm at its best learning rate",
-        caption=f"{caption} A network that has learned the task stops, and is drawn on at its last value.",
-        x=Axis(column="step", label="Step"),
-        y=Axis(column="bits", label="Bits per sequence at the longest training sequences (mean, 95 % interval)"),
-        rows=rows,
-        series="arm",
-        highlight=HIGHLIGHT,
-    )
-
-
-def solved_figure(results: Results, what: str) -> Figure:
-    """The share of networks of every arm that learned each task; `what` is below which they ended."""
-    rows: list[dict[str, Cell]] = []
-    told = []
-    for task in results.contest.tasks:
-        scores = results.scores(task, "solved") or {}
-        for arm, values in scores.items():
-            rows.append({"arm": arm, "task": task.label, "value": float(f"{values.mean():.3g}")})
-        if SOFTMAX in scores:
-            told.append(f"{task.label}: softmax {100 * float(scores[SOFTMAX].mean()):.0f} %")
-    return Figure(
-        key="solved",
-        kind="heatmap",
-        title="Share of networks that solve a task",
-        caption=f"Below {what} at the end, of {len(results.seeds)} seeds each. {'; '.join(told)}.",
-        x=Axis(column="task", label="Task", scale="category"),
-        y=Axis(column="arm", label="Arm", scale="category"),
-        rows=rows,
-        value_label="Share of networks",
-    )
+    label = "Bits per sequence at the longest training sequences (mean, 95 % interval)"
+    return learning_figure(results, task, y=Axis(column="bits", label=label), highlight=HIGHLIGHT)
 
 
 def _by_size(results: Results, task: Task) -> Figure:
@@ -225,7 +153,7 @@ def _heads(results: Results) -> Section:
     for task in results.contest.tasks:
         traces: dict[str, Any] = {}
         for arm in results.arms:
-            records = [record for record in _fine(results, task, arm.name) if "trace" in record.probes]
+            records = [record for record in fine(results, task, arm.name) if "trace" in record.probes]
             if records:
                 best = min(records, key=_mean_bits)
                 fields = cast("dict[str, Any]", best.probes["trace"])
