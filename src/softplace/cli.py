@@ -235,7 +235,8 @@ def attention(
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder. trainings/attention-MODEL when not given.")] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Updates at most; more make a finished training longer. 2,000; of files 10,000.")
+        int | None,
+        typer.Option(help="Updates at most; more make a finished training longer. 1,000 to 3,000; files 10,000."),
     ] = None,
     room: Annotated[int | None, typer.Option(help="Tokens in a batch, padding counted. 2,048; of files 4,096.")] = None,
     accumulate: Annotated[int, typer.Option(help="Batches in an update.")] = 1,

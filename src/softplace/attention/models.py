@@ -82,7 +82,7 @@ def recipe(model: str, data: str) -> Recipe:
             warmup=200 if transformer else 0,
             label_smoothing=0.0,
             room=2048,
-            steps=2000,
+            steps=3000 if transformer else 1000,
             validate_steps=200,
         )
     return Recipe(

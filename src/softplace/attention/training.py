@@ -114,7 +114,7 @@ def train(
         longest_pair: Tokens of a side; longer pairs are not trained on.
         options: Of number words: `{"count": (1, 3), "digits": (1, 6)}`.
         out: Folder; one with the same training goes on. None: `trainings/attention-<model>`.
-        steps: Updates at most. None: 2,000 on number words, 10,000 on files.
+        steps: Updates at most. None: 3,000 (a Transformer) or 1,000 on number words, 10,000 on files.
         room: Tokens in a batch, padding counted, of the longer side.
         accumulate: Batches in an update, of each process.
         learning_rate: The highest. None: see `models.recipe`, as for `warmup` and `label_smoothing`.

@@ -355,7 +355,7 @@ TEXT: dict[str, dict[str, Any]] = {
         "learned": 3.3, "solved": 0.0,
     },
     "full": {
-        "pairs": 100_000, "batch": 64, "validated": 300, "tested": 300, "words": 4000, "evaluate_every": 200,
+        "pairs": 100_000, "batch": 32, "validated": 300, "tested": 300, "words": 3000, "evaluate_every": 200,
         "learned": 2.6, "solved": 0.0,
     },
 }  # fmt: skip
