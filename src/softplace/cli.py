@@ -225,11 +225,11 @@ def attention(
     map: Annotated[  # noqa: A002 - the word of the field
         str | None, typer.Option(help="From scores to weights, e.g. entmax15. See `softplace maps`.")
     ] = None,
-    tokens: Annotated[str, typer.Option(help="Of files: bpe, words or characters.")] = "bpe",
+    tokens: Annotated[str | None, typer.Option(help="Of files: bpe, words or characters. bpe when not given.")] = None,
     words: Annotated[int | None, typer.Option(help="Most tokens of a vocabulary. 8,000 for bpe, else all.")] = None,
     lower: Annotated[bool, typer.Option("--lower", help="Capitals are made small.")] = False,
     separate: Annotated[bool, typer.Option("--separate", help="A vocabulary for each language.")] = False,
-    longest_pair: Annotated[int, typer.Option(help="Tokens of a side; longer pairs are not trained on.")] = 200,
+    longest_pair: Annotated[int, typer.Option(help="Tokens of a side; longer pairs are left out.")] = 200,
     option: Annotated[
         list[str] | None, typer.Option(help="Of number words, NAME=VALUE; may be repeated: count=[1,3], digits=[1,6].")
     ] = None,
@@ -381,6 +381,45 @@ def translate(
     lines = read_standard_input() if file == "-" else read_lines(file)
     try:
         for text in translations(translator, lines, search, printing, longest=longest):
+            with _output():
+                print(text)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def align(
+    folder: Annotated[str, typer.Argument(help="Of a training: softplace train attention.")],
+    source: Annotated[str, typer.Argument(help="Sentences, one to a line, plain or .gz.")],
+    target: Annotated[str, typer.Argument(help="The same lines, translated by anyone.")],
+    gold: Annotated[
+        str | None, typer.Option(help="Known links of each line, i-j sure, i?j possible: print the error rate instead.")
+    ] = None,
+    first: Annotated[int, typer.Option(help="What the first word is called in the known links: 0 or 1.")] = 0,
+    heat_map: Annotated[bool, typer.Option("--heat-map", help="Draw what was looked at, below each line.")] = False,
+    weights: Annotated[bool, typer.Option("--weights", help="All weights as JSON, a line below each line.")] = False,
+    layer: Annotated[int | None, typer.Option(help="Whose weights; counted from 0.")] = None,
+    head: Annotated[int | None, typer.Option(help="Whose weights; the mean of all when not given.")] = None,
+    shift: Annotated[int | None, typer.Option(help="1: what was looked at a step after a word was said.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Least weight of a link; the largest when not given.")] = None,
+    pieces: Annotated[bool, typer.Option("--pieces", help="Links of tokens, not of words by spaces.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Print which word is which of sentences and their translations, as a trained net looks at them."""
+    from softplace.attention.translating import Printing, alignments, error_rate
+    from softplace.attention.translator import load
+    from softplace.training.arguments import place
+
+    translator = load(folder, device=place(device))
+    way = {"layer": layer, "head": head, "shift": shift, "threshold": threshold}
+    printing = Printing(align=True, heat_map=heat_map, weights=weights, by_words=not pieces, way=way)
+    try:
+        if gold is not None:
+            found = error_rate(translator, source, target, gold, printing, first=first)
+            with _output():
+                print(found)
+            return
+        for text in alignments(translator, source, target, printing):
             with _output():
                 print(text)
     except KeyboardInterrupt:

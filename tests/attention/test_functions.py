@@ -1,6 +1,7 @@
 """Attention against loops in float64, against PyTorch's, and against itself by blocks."""
 
 import math
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -13,12 +14,15 @@ from softplace import maps
 from softplace.attention import (
     AdditiveAttention,
     MultiHeadAttention,
+    RNNSearch,
+    Transformer,
     additive_attention,
     dot_product_attention,
     functions,
 )
 from softplace.errors import InputError
 from softplace.maps import Map
+from softplace.maps.modules import Sinkhorn
 
 B, H, T, S, D, V = 2, 3, 5, 7, 4, 6
 SOME = ("softmax", "softmax1", "sparsemax", "entmax15", "sigmoid_normalised", "hardmax", "uniform")
@@ -94,8 +98,8 @@ def test_additive_attention_is_the_loop(chosen: str | Map) -> None:
 
 
 @every_map
-@pytest.mark.parametrize("room", [1, B * H * S * 2, B * H * S * 3 + 1])
-def test_blocks_of_queries_change_nothing(chosen: str | Map, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("room", [1, S * 2, T * S, H * T * S + 1])
+def test_blocks_change_nothing(chosen: str | Map, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = parts()
     sink, mask = torch.randn(H).double().requires_grad_(), masks()
     leaves = (query, key, value, sink)
@@ -112,6 +116,48 @@ def test_blocks_of_queries_change_nothing(chosen: str | Map, room: int, monkeypa
     whole = run()
     monkeypatch.setattr(functions, "ROOM", room)
     torch.testing.assert_close(run(), whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("room", [1, 20, 100])
+def test_blocks_of_broadcast_axes_change_nothing(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(6)
+    query, key, value = (
+        torch.randn(5, 1, T, D).double(),
+        torch.randn(3, S, D).double(),
+        torch.randn(1, 3, S, V).double(),
+    )
+    whole = dot_product_attention(query, key, value, map="entmax15")
+    assert whole.shape == (5, 3, T, V)
+    monkeypatch.setattr(functions, "ROOM", room)
+    torch.testing.assert_close(dot_product_attention(query, key, value, map="entmax15"), whole, rtol=0, atol=1e-12)
+
+
+def test_blocks_of_a_map_that_draws_have_the_gradient_of_what_they_drew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "ROOM", S * 2)
+    query, key, value = parts()
+    outputs = dot_product_attention(query, key, value, map="gumbel_softmax")
+    (gradient,) = torch.autograd.grad(outputs.sum(), value)  # the output is linear in the values
+    torch.testing.assert_close((value * gradient).sum(), outputs.sum(), rtol=0, atol=1e-12)
+
+
+def test_sinkhorn_sees_all_queries_of_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value = parts()
+    whole = dot_product_attention(query, key, value, map="sinkhorn")
+    torch.testing.assert_close(whole, maps.sinkhorn(query @ key.mT / math.sqrt(D)) @ value, rtol=0, atol=1e-12)
+    monkeypatch.setattr(functions, "ROOM", 1)
+    torch.testing.assert_close(dot_product_attention(query, key, value, map="sinkhorn"), whole, rtol=0, atol=1e-12)
+    for chosen in ("sinkhorn", maps.sinkhorn, Sinkhorn(), partial(maps.sinkhorn, iterations=3)):
+        with pytest.raises(InputError, match="'causal' needs a map that treats every query alone"):
+            dot_product_attention(query, key, value, map=chosen, causal=True)
+        for make in (Transformer, RNNSearch):
+            with pytest.raises(InputError, match=r"'map' must treat every query alone\. Got sinkhorn"):
+                make(source_words=9, target_words=9, map=chosen)
+
+
+@pytest.mark.parametrize("chosen", ["softmax", "sparsemax", "entmax15"])
+def test_scores_beyond_float16_are_finite(chosen: str) -> None:
+    large = torch.full((1, 1, 9, 64), 100.0, dtype=torch.float16)  # products of 80,000 at a scale of 1/8
+    assert dot_product_attention(large, large, large, map=chosen).eq(100).all()
 
 
 def test_softmax_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +237,7 @@ def test_dropout_keeps_the_mean_and_spares_the_weights(chosen: str) -> None:
 
 
 @pytest.mark.parametrize("chosen", SOME)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_other_dtypes(chosen: str, dtype: torch.dtype) -> None:
     exact, mask = parts(), masks()
     rounded = tuple(each.to(dtype) for each in exact)
@@ -199,7 +245,7 @@ def test_other_dtypes(chosen: str, dtype: torch.dtype) -> None:
     assert outputs.dtype == dtype
     expected = dot_product_attention(*(each.double() for each in rounded), map=chosen, mask=mask)
     if chosen != "hardmax":  # whose choice may turn on a rounding
-        torch.testing.assert_close(outputs.double(), expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.04)
+        torch.testing.assert_close(outputs.double(), expected, rtol=0, atol=10 * torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("shape", [(0, T, S), (B, 0, S), (B, T, 0)])
@@ -270,6 +316,12 @@ def test_a_map_that_learns_is_among_the_parameters() -> None:
         ({"mask": torch.zeros(B, 1, S, dtype=torch.bool)}, "'mask' must broadcast"),
         ({"dropout": 1.0}, "'dropout' must lie in [0, 1). Got 1.0"),
         ({"map": "softmaxx"}, "Unknown map 'softmaxx'"),
+        (
+            {"query": torch.zeros(2, T, D), "key": torch.zeros(5, S, D)},
+            "'query', 'key' and 'value' must have leading axes (batch, heads) that broadcast. Got query (2,), key (5,)",
+        ),
+        ({"value": torch.zeros(2, S, V), "query": torch.zeros(3, T, D)}, "must have leading axes"),
+        ({"query": torch.zeros(2, T, D), "sink": torch.zeros(3)}, "'sink' must be a tensor that broadcasts to"),
     ],
 )
 def test_what_cannot_be_used_is_said(change: dict[str, Any], text: str) -> None:

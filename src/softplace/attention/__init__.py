@@ -1,5 +1,9 @@
-"""Attention with any map: functions and modules."""
+"""Attention with any map: functions and modules, translators, alignments."""
 
+from softplace.attention.alignment import aligned as aligned
+from softplace.attention.alignment import alignment_error_rate as alignment_error_rate
+from softplace.attention.alignment import pharaoh as pharaoh
+from softplace.attention.alignment import read_pharaoh as read_pharaoh
 from softplace.attention.functions import Projections as Projections
 from softplace.attention.functions import additive_attention as additive_attention
 from softplace.attention.functions import dot_product_attention as dot_product_attention

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -148,7 +149,7 @@ class Loop:
         self.stopped_early = False
         self.validations: list[dict[str, float]] = []
         self._epoch, self._place = 0, 0
-        self._corpus: tuple[int, Corpus, list[list[int]]] | None = None
+        self._corpus: tuple[int, Corpus, Iterator[list[int]]] | None = None
         self._tally = _Tally()
         self._latest: float | None = None
 
@@ -197,6 +198,7 @@ class Loop:
                 if folder and (validates or stop or time.monotonic() - kept >= checkpoint_seconds):
                     self._keep(folder)
                     kept, kept_step = time.monotonic(), self.step
+                    _drop_snapshots(folder.path, self._kept())  # not before: the old checkpoint needs others
                 if stop:
                     raise KeyboardInterrupt
                 self._display.show(self._snapshot(steps, time.monotonic() - start))
@@ -245,12 +247,12 @@ class Loop:
             if self._corpus is None or self._corpus[0] != self._epoch:
                 corpus = self._data.epoch(self._epoch)
                 order = generator(self.config.seed, "order", self._epoch)
-                made = list(batches(corpus.lengths, room=self.config.room, generator=order))
-                self._corpus = self._epoch, corpus, made
-            _, corpus, made = self._corpus
-            if self._place < len(made):
+                made = batches(corpus.lengths, room=self.config.room, generator=order)
+                self._corpus = self._epoch, corpus, islice(made, self._place, None)
+            _, corpus, waiting = self._corpus
+            if (numbers := next(waiting, None)) is not None:
                 self._place += 1
-                return corpus, made[self._place - 1]
+                return corpus, numbers
             self._epoch, self._place = self._epoch + 1, 0
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -283,7 +285,6 @@ class Loop:
         self.validations.append(row)
         if folder:
             keep_snapshot(folder.path, self.config, self.net, row)
-            _drop_snapshots(folder.path, self._kept())
             said = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("step",))
             self._display.say(f"Step {self.step:,}: {said}.")
         self.stopped_early = bool(self.ranks.agree(float(self._enough()), self.device))
@@ -309,7 +310,9 @@ class Loop:
             What was compared, and which was chosen.
         """
         candidates: dict[str, dict[str, Tensor]] = {
-            f"step {self.step}": {name: value.clone() for name, value in self.net.state_dict().items()}
+            f"step {self.step}": {
+                name: value.detach().clone() for name, value in checkpoint.own_tensors(self.net).items()
+            }
         }
         with suppress(ValueError):
             candidates[f"step {self.best()}"] = read_snapshot(folder.path, self.config, self.best())
@@ -322,10 +325,10 @@ class Loop:
             }
         losses = {}
         for name, state in candidates.items():
-            self.net.load_state_dict(state)
+            self.net.load_state_dict(state, strict=False)
             losses[name] = self.validation_loss()
         chosen = min(losses, key=losses.__getitem__)
-        self.net.load_state_dict(candidates[chosen])
+        self.net.load_state_dict(candidates[chosen], strict=False)
         return {"validation_loss": losses, "chosen": chosen}
 
     def _diverge(self, folder: TrainingFolder | None, what: str) -> None:

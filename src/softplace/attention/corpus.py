@@ -7,7 +7,8 @@ import hashlib
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from softplace.attention import tokens
 from softplace.attention.number_words import LANGUAGES, NumberWords, vocabulary
-from softplace.attention.text import BEGIN, Vocabulary, pad, read_parallel
+from softplace.attention.text import BEGIN, Vocabulary, pad, read_pairs, read_parallel
 from softplace.attention.tokens import Tokens, WordTokens
 from softplace.errors import InputError, nearest
 from softplace.randomness import generator
@@ -28,7 +29,12 @@ HELD = 1_000
 """Pairs of files that are held out for validation at most, and no more than one in twenty."""
 TESTED = 500
 """Pairs of number words to validate on, and as many to test on."""
-_ONE_IN = 50  # lists of numbers are held out
+LONGEST_PAIR = 200
+"""Tokens of a side of a pair of files at most, where nothing is said."""
+_ONE_IN = 50  # lists of numbers are held out, every other one of them to test on
+FEW = 1000
+"""Lists of number words of which none are held out."""
+_REPEATS = 100  # lists in a row that were drawn before: there are no others, or hardly any
 
 
 class Example(NamedTuple):
@@ -83,12 +89,12 @@ class Corpus:
     @classmethod
     def streamed(cls, pairs: Iterable[tuple[Sequence[int], Sequence[int]]], folder: Path) -> "Corpus":
         """Pairs in a file without a name, which is gone with the process: they may be more than memory holds."""
-        lengths: list[int] = []
+        lengths = array("I")  # 8 bytes a pair
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
                 for one, other in pairs:
                     file.write(np.asarray([*one, *other], dtype=np.uint32).tobytes())
-                    lengths += len(one), len(other)
+                    lengths.extend((len(one), len(other)))
                 file.flush()
                 words = np.memmap(file, dtype=np.uint32, mode="r") if lengths else np.zeros(0, dtype=np.uint32)
         except OSError as error:
@@ -96,7 +102,7 @@ class Corpus:
             raise InputError(
                 f"Cannot write the corpus to {str(folder)!r}: {reason}. Free space, or use another --out."
             ) from error
-        return cls(words, np.array(lengths, dtype=np.int64).reshape(-1, 2))
+        return cls(words, np.frombuffer(lengths, dtype=np.uint32).astype(np.int64).reshape(-1, 2))
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -123,6 +129,9 @@ def batch_of(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Batch:
 class NumberWordsData:
     """Lists of numbers in words, fresh ones in every epoch; one list in fifty is never trained on.
 
+    Half of these are for validation, the others for tests. Where there are fewer than `FEW` lists none are held out;
+    nor are they of a length asked of `held` of which there are so few.
+
     Args:
         grammar: Which lists.
         seed: Of the draw.
@@ -130,14 +139,14 @@ class NumberWordsData:
 
     def __init__(self, grammar: NumberWords, seed: int) -> None:
         self.grammar, self._seed = grammar, seed
+        self.notes: list[str] = []
         self.source_tokens, self.target_tokens = (
             WordTokens(Vocabulary(vocabulary(language)), spaced=True) for language in (grammar.source, grammar.target)
         )
         self.validation = self.held("validation", TESTED)
 
-    def prepare(self, folder: Path) -> int:
-        """Nothing is needed; no pair is left out."""
-        return 0
+    def prepare(self, folder: Path) -> None:
+        """Nothing is needed."""
 
     def epoch(self, number: int) -> Corpus:
         """The pairs of an epoch."""
@@ -150,15 +159,32 @@ class NumberWordsData:
 
     def drawn(self, draw: torch.Generator, count: int) -> Iterator[Example]:
         """So many lists to train on."""
-        return self._examples(draw, count, held=False)
+        for _ in range(count):
+            yield self._example(self.grammar, self._numbers(self.grammar, draw, lambda place: place % _ONE_IN != 0))
 
     def held(self, label: str, count: int, *, numbers: int | None = None) -> list[Example]:
-        """So many lists that are not trained on, of the same numbers in every training; `numbers`: how long a list."""
+        """So many lists that are not trained on, of the same numbers in every training.
+
+        Args:
+            label: "validation", or another purpose; lists of the others are never among those of the validation.
+            count: How many; all different, where there are so many.
+            numbers: How long a list. None: as in training.
+        """
         grammar = self.grammar if numbers is None else NumberWords(
             source=self.grammar.source, target=self.grammar.target, count=(numbers, numbers), digits=self.grammar.digits
         )  # fmt: skip
         draw = generator(0, "number-words", label, numbers or 0)
-        return list(self._examples(draw, count, held=True, grammar=grammar))
+        half = _ONE_IN * int(label != "validation")
+        found: list[Example] = []
+        seen: set[tuple[int, ...]] = set()
+        repeats = 0
+        while len(found) < count:
+            chosen = self._numbers(grammar, draw, lambda place: place % (2 * _ONE_IN) == half)
+            repeats = repeats + 1 if chosen in seen else 0
+            if not repeats or repeats > _REPEATS:
+                seen.add(chosen)
+                found.append(self._example(grammar, chosen))
+        return found
 
     def record(self) -> dict[str, Any]:
         """What determines the pairs."""
@@ -168,21 +194,18 @@ class NumberWordsData:
             "count": list(grammar.count), "digits": list(grammar.digits),
         }  # fmt: skip
 
-    def _examples(
-        self, draw: torch.Generator, count: int, *, held: bool, grammar: NumberWords | None = None
-    ) -> Iterator[Example]:
-        grammar = self.grammar if grammar is None else grammar
-        while count:
-            numbers = grammar.numbers(draw)
-            if (zlib.crc32(repr(numbers).encode()) % _ONE_IN == 0) == held or (held and _all_of_it(grammar)):
-                pair = grammar.pair(numbers)
-                yield Example(" ".join(pair.source), " ".join(pair.target), pair.links)
-                count -= 1
+    @staticmethod
+    def _numbers(grammar: NumberWords, draw: torch.Generator, fits: Callable[[int], bool]) -> tuple[int, ...]:
+        """A list whose place among all, by its checksum, fits."""
+        while True:
+            numbers = tuple(grammar.numbers(draw))
+            if grammar.size < FEW or fits(zlib.crc32(repr(list(numbers)).encode())):
+                return numbers
 
-
-def _all_of_it(grammar: NumberWords) -> bool:
-    """Whether there are too few lists to hold some out."""
-    return grammar.count[1] == 1 and grammar.digits[1] <= 2
+    @staticmethod
+    def _example(grammar: NumberWords, numbers: tuple[int, ...]) -> Example:
+        pair = grammar.pair(numbers)
+        return Example(" ".join(pair.source), " ".join(pair.target), pair.links)
 
 
 class FileData:
@@ -221,15 +244,27 @@ class FileData:
                 "'valid-source' and 'valid-target' must come together. Got one of them. Give both, or none."
             )
         self._paths = source, target
+        self.notes: list[str] = []
         self._longest = longest
         self._corpus: Corpus | None = None
         self._options: dict[str, Any] = {
             "tokens": kind, "words": words, "lower": lower, "shared": shared, "longest": longest,
         }  # fmt: skip
-        pairs, digest = 0, hashlib.blake2b(digest_size=16)
-        for one, other in read_parallel(source, target):
+        pairs = empty = same = 0
+        digest = hashlib.blake2b(digest_size=16)
+        for one, other in read_pairs(source, target):
+            if not one.strip() or not other.strip():
+                empty += 1
+                continue
             pairs += 1
+            same += one == other
             digest.update(f"{one}\n{other}\n".encode())
+        if empty:
+            self.notes.append(f"{empty:,} pairs of which a side is empty are left out.")
+        if same > pairs / 2:
+            self.notes.append(
+                f"{same:,} of {pairs:,} targets equal their sources: a net learns to copy. Are these the right files?"
+            )
         if pairs < 2:
             raise InputError(
                 f"{os.fspath(source)!r} and {os.fspath(target)!r} must have two pairs of lines or more that are not "
@@ -259,26 +294,40 @@ class FileData:
             self.source_tokens, self.target_tokens = (
                 tokens.learn(kind, (pair[side] for pair in self._texts()), words, lower=lower) for side in (0, 1)
             )
+        fitting = [each for each in self.validation if self._encoded(each.source, each.target) is not None]
+        if not fitting:
+            raise InputError(
+                f"'longest_pair' must leave a pair to validate on. Got {longest} tokens, less than any. Raise it."
+            )
+        if left_out := len(self.validation) - len(fitting):
+            self.notes.append(f"{left_out:,} pairs to validate on have more than {longest:,} tokens and are left out.")
+        self.validation = fitting
 
-    def prepare(self, folder: Path) -> int:
-        """Write the pairs as numbers into the folder; how many are too long and left out."""
+    def prepare(self, folder: Path) -> None:
+        """Write the pairs as numbers into the folder, but for those that are too long."""
         left_out = 0
 
         def encoded() -> Iterator[tuple[list[int], list[int]]]:
             nonlocal left_out
             for one, other in self._texts():
-                pair = self.source_tokens.encode(one), self.target_tokens.encode(other)
-                if max(map(len, pair)) <= self._longest:
-                    yield pair
-                else:
+                pair = self._encoded(one, other)
+                if pair is None:
                     left_out += 1
+                else:
+                    yield pair
 
         self._corpus = Corpus.streamed(encoded(), folder)
+        if left_out:
+            self.notes.append(f"{left_out:,} pairs of more than {self._longest:,} tokens are left out.")
         if not len(self._corpus):
             raise InputError(
                 f"'longest_pair' must leave a pair to train on. Got {self._longest} tokens, less than any. Raise it."
             )
-        return left_out
+
+    def _encoded(self, one: str, other: str) -> tuple[list[int], list[int]] | None:
+        """A pair as numbers; None where a side is too long."""
+        pair = self.source_tokens.encode(one), self.target_tokens.encode(other)
+        return pair if max(map(len, pair)) <= self._longest else None
 
     def epoch(self, number: int) -> Corpus:
         """All pairs."""
@@ -292,7 +341,7 @@ class FileData:
 
     def record(self) -> dict[str, Any]:
         """What determines the pairs; the text itself by its digest."""
-        return {"kind": "files", "digest": self._digest, **self._options}
+        return {"kind": "files", "digest": self._digest, "held": self._every > 0, **self._options}
 
     def _texts(self, *, held: bool = False) -> Iterator[tuple[str, str]]:
         """The pairs to train on, or those that are held out."""
@@ -302,7 +351,8 @@ class FileData:
 
 
 Data = NumberWordsData | FileData
-"""Where pairs come from. Both have vocabularies, pairs to validate and to test on, and epochs of pairs to train on."""
+"""Where pairs come from. Both have vocabularies, pairs to validate and to test on, epochs of pairs to train on, and
+notes that a person should read."""
 
 
 def number_words(text: str, seed: int, options: Mapping[str, Any]) -> NumberWordsData:

@@ -12,7 +12,6 @@ from typing import Any
 from softplace.attention.alignment import alignment_error_rate
 from softplace.attention.corpus import Data, Example, NumberWordsData
 from softplace.attention.rnnsearch import RNNEncDec
-from softplace.attention.scoring import scores, signatures_of
 from softplace.attention.translator import Looks, Search, Translator
 
 BEAM = 5
@@ -57,27 +56,35 @@ def evaluate(
     middle = time.perf_counter()
     beam = [each.text for each in translator.translate(lines, Search(beam=BEAM, precision=precision))]
     end = time.perf_counter()
-    test: dict[str, Any] = {f"greedy_{name}": value for name, value in scores(greedy, targets).items()}
-    test |= scores(beam, targets)
-    if (signatures := signatures_of(beam, targets)) is not None:
+    test: dict[str, Any] = {f"greedy_{name}": value for name, value in translator.scores(greedy, targets)[0].items()}
+    found, signatures = translator.scores(beam, targets)
+    test |= found
+    if signatures:
         test["signatures"] = signatures
     test |= {"sentences": len(lines), "greedy_seconds": round(middle - start, 3), "seconds": round(end - middle, 3)}
     if isinstance(data, NumberWordsData):
         by_length = [
-            _of_length(str(count), count, *_translated(translator, data.held("length", EACH, numbers=count), precision))
+            _of_length(
+                translator,
+                str(count),
+                count,
+                *_translated(translator, data.held("length", EACH, numbers=count), precision),
+            )
             for count in range(1, LISTS + 1)
         ]
     else:
-        by_length = by_words(lines, beam, targets)
+        by_length = by_words(translator, lines, beam, targets)
     return {
         "test": test,
         "by_length": by_length,
         "alignment": _alignment(translator, data.validation, examples),
-        "weights": weights_are(translator.looks([(each.source, each.target) for each in examples[:LOOKED]])),
+        "weights": _weights(translator, examples[:LOOKED]),
     }
 
 
-def by_words(lines: Sequence[str], said: Sequence[str], targets: Sequence[str]) -> list[dict[str, Any]]:
+def by_words(
+    translator: Translator, lines: Sequence[str], said: Sequence[str], targets: Sequence[str]
+) -> list[dict[str, Any]]:
     """Scores of sentences of like length: Bahdanau et al. 2015, figure 2."""
     found = []
     low = 0
@@ -86,13 +93,15 @@ def by_words(lines: Sequence[str], said: Sequence[str], targets: Sequence[str]) 
         if places:
             label = f"{low + 1}-{high}" if high < math.inf else f"{low + 1}+"
             middle = sum(len(lines[place].split()) for place in places) / len(places)
-            found.append(_of_length(label, middle, [said[p] for p in places], [targets[p] for p in places]))
+            found.append(_of_length(translator, label, middle, [said[p] for p in places], [targets[p] for p in places]))
         low = int(min(high, 1 << 30))
     return found
 
 
-def _of_length(label: str, middle: float, said: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
-    return {"label": label, "length": middle, "sentences": len(said), **scores(said, targets)}
+def _of_length(
+    translator: Translator, label: str, middle: float, said: Sequence[str], targets: Sequence[str]
+) -> dict[str, Any]:
+    return {"label": label, "length": middle, "sentences": len(said), **translator.scores(said, targets)[0]}
 
 
 def _translated(translator: Translator, examples: Sequence[Example], precision: str) -> tuple[list[str], list[str]]:
@@ -129,6 +138,12 @@ def _error(looks: Sequence[Looks], examples: Sequence[Example], way: Mapping[str
         gold.append(known)
     hits = sum(bool(one & other) for one, other in zip(found, gold, strict=True))
     return alignment_error_rate(found, gold) if hits else 1.0
+
+
+def _weights(translator: Translator, examples: Sequence[Example]) -> dict[str, float] | None:
+    if isinstance(translator.net, RNNEncDec):
+        return None
+    return weights_are(translator.looks([(each.source, each.target) for each in examples]))
 
 
 def weights_are(looks: Sequence[Looks]) -> dict[str, float]:

@@ -6,7 +6,7 @@ the additive score, H heads, E width of the model, B batch.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, cast, overload
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from softplace.attention._dropout import drop
 from softplace.errors import InputError
 from softplace.maps import Map
 from softplace.maps._arguments import can_look
+from softplace.maps.modules import Sinkhorn
 
 ROOM = 1 << 22
 """Scores that are kept at a time: more are computed block by block of queries, and again in the backward pass."""
@@ -73,15 +74,17 @@ def dot_product_attention(
     """Scaled dot-product attention with any map: `map(scale Q K^T) V`.
 
     With softmax, and no weights or sink asked for, it is `torch.nn.functional.scaled_dot_product_attention` (but for
-    short sentences on a CPU, where that takes up to ten times as long in half precision). With any other map no more
-    than `ROOM` scores are in memory at a time, whatever T and S are, unless weights are asked for.
+    short sentences on a CPU, where that takes up to ten times as long in bfloat16, and rounds scores less). With any
+    other map no more than `ROOM` scores (or those of one query, where they are more) are in memory at a time, unless
+    weights are asked for.
 
     Args:
         query: (..., T, D).
         key: (..., S, D).
         value: (..., S, V).
         map: From scores to weights: a name of `softplace.maps`, or a callable `map(scores, dim)`, which sees scores of
-            -inf where the mask is False.
+            -inf where the mask is False, and must treat every row alone. `sinkhorn`, which does not, sees all queries
+            of a head together, and cannot be causal.
         mask: Broadcast to (..., T, S), True = may be attended to. A query that may attend to nothing gets zeros.
         causal: A query attends to no later key; the last query and the last key are of the same time.
         scale: Of the products; None: 1/sqrt(D).
@@ -104,7 +107,7 @@ def dot_product_attention(
     tensor([[1., 0.],
             [0., 1.]])
     """
-    _check(query, key, value, mask, dropout)
+    _check(query, key, value, mask, dropout, sink)
     if query.shape[-1] != key.shape[-1]:
         raise InputError(
             f"'query' and 'key' must be of the same width. Got {query.shape[-1]} and {key.shape[-1]}. Project one."
@@ -114,13 +117,15 @@ def dot_product_attention(
     plain = map == "softmax" or map is maps.softmax
     if plain and not need_weights and sink is None and not _better_here(query, key, dropout):
         square = causal and mask is None and query.shape[-2] == key.shape[-2]
-        allowed = mask if square or not causal else _causal(query, key, mask, 0, query.shape[-2])
+        allowed = mask if square or not causal else _causal(query.shape[-2], key, mask, 0, query.shape[-2])
         return scaled_dot_product_attention(
             query, key, value, allowed, dropout_p=dropout, is_causal=square, scale=scale
         )
 
-    def score(some: Tensor) -> Tensor:
-        return (some * scale) @ key.mT
+    def score(some: Tensor, keys: Tensor) -> Tensor:
+        if some.dtype == torch.float16:  # whose products pass 65,504, the largest there is
+            some, keys = some.float(), keys.float()
+        return (some * scale) @ keys.mT
 
     return _attend(score, query, key, value, map, mask, causal, sink, dropout, need_weights)
 
@@ -187,8 +192,8 @@ def additive_attention(
             f"{tuple(direction.shape)}. Project queries and keys to the width of the direction."
         )
 
-    def score(some: Tensor) -> Tensor:
-        return torch.tanh(some.unsqueeze(-2) + key.unsqueeze(-3)) @ direction
+    def score(some: Tensor, keys: Tensor) -> Tensor:
+        return torch.tanh(some.unsqueeze(-2) + keys.unsqueeze(-3)) @ direction
 
     return _attend(score, query, key, value, map, mask, False, None, dropout, need_weights, wide=width)
 
@@ -294,16 +299,65 @@ def join_heads(x: Tensor) -> Tensor:
     return x.transpose(-3, -2).flatten(-2)
 
 
+Attended = tuple[Tensor, Tensor]
+"""Values that were weighed and summed, and the weights."""
+
+
+class Part(NamedTuple):
+    """The tensors of some of the leading axes, see `dot_product_attention`."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    sink: Tensor | None
+
+    def split(self, size: int, axis: int, of: int) -> "list[Part]":
+        """Cut along a leading axis, counted from the last one (-1), which has `of` rows.
+
+        A tensor that the axis is broadcast over goes into every part. Not sliced but split: the gradients of the parts
+        are joined once.
+        """
+        count = -(-of // size)
+
+        def cut(tensor: Tensor | None, axis: int) -> Sequence[Tensor | None]:
+            if tensor is None or tensor.dim() < -axis or tensor.shape[axis] == 1:
+                return [tensor] * count
+            return list(torch.split(tensor, size, axis))
+
+        whole = (self.query, self.key, self.value, self.mask)
+        cuts = [*(cut(each, axis - 2) for each in whole), cut(self.sink, axis)]
+        return [Part(*each) for each in zip(*cuts, strict=True)]
+
+
+def couples_queries(map: str | Map) -> bool:  # noqa: A002
+    """Whether a map's weights of one query depend on other queries."""
+    chosen = maps.get(map)
+    return getattr(chosen, "func", chosen) is maps.sinkhorn or isinstance(chosen, Sinkhorn)
+
+
+def check_decoder_map(map: str | Map) -> None:  # noqa: A002
+    """Raise `InputError` for a map that no decoder can attend by: it has one query at a time."""
+    chosen = maps.get(map)
+    if couples_queries(map):
+        raise InputError(
+            "'map' must treat every query alone. Got sinkhorn, by which later words would change earlier ones. "
+            "Use e.g. softmax."
+        )
+    if chosen is maps.log_softmax:
+        raise InputError("'map' must give weights. Got log_softmax, which gives their logarithms. Use softmax.")
+
+
 def _better_here(query: Tensor, key: Tensor, dropout: float) -> bool:
     """Whether our own path is faster than PyTorch's, as measured (`python -m benchmarks attention`)."""
-    half = query.dtype in (torch.bfloat16, torch.float16)
+    half = query.dtype == torch.bfloat16
     few = query.shape[-2] <= FEW
     stacked = torch._C._are_functorch_transforms_active()  # PyTorch's would go through the stack one by one
     return query.device.type == "cpu" and key.shape[-2] <= SHORT and (half or few or stacked or dropout > 0.0)
 
 
 def _attend(
-    score: Callable[[Tensor], Tensor],
+    score: Callable[[Tensor, Tensor], Tensor],
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -315,38 +369,62 @@ def _attend(
     need_weights: bool,
     wide: int = 1,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Weigh and sum the values by the scores of some queries, in as many blocks of queries as memory asks for.
+    """Weigh and sum the values by the scores of all queries, in as many blocks as memory asks for.
 
     Args:
-        score: From queries (..., some, width) to scores (..., some, S).
+        score: From queries (..., some, width) and keys (..., S, width) to scores (..., some, S).
         wide: Numbers that a score is made of.
     """
-    lead = _broadcast(query.shape[:-2], key.shape[:-2])
+    lead = _broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2])
     queries, keys = query.shape[-2], key.shape[-2]
+    whole = couples_queries(map)
+    if whole and causal:
+        raise InputError("'causal' needs a map that treats every query alone. Got sinkhorn. Use e.g. softmax.")
 
-    def block(some: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        allowed = _causal(query, key, mask, start, start + some.shape[-2]) if causal else _rows(mask, start, some)
-        weights = _weights(score(some), map, allowed, sink)
+    def block(
+        some: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sink: Tensor | None, start: int
+    ) -> Attended:
+        end = start + some.shape[-2]
+        allowed = _causal(queries, key, mask, start, end) if causal else _rows(mask, start, end)
+        weights = _weights(score(some, key), map, allowed, sink)
+        if query.dtype == torch.float16:
+            weights = weights.half()
         return drop(weights, dropout) @ value, weights
 
-    rows = max(1, ROOM // max(1, math.prod(lead) * keys * wide))
-    if need_weights or rows >= queries or torch._C._are_functorch_transforms_active():
-        attended, weights = block(query, 0)
+    if need_weights or math.prod(lead) * queries * keys * wide <= ROOM or torch._C._are_functorch_transforms_active():
+        attended, weights = block(query, key, value, mask, sink, 0)
         return (attended, weights) if need_weights else attended
 
-    def forgetful(some: Tensor, start: int) -> Tensor:
-        return block(some, start)[0]
+    def by_lead(part: Part, axis: int) -> Tensor:
+        """The attended values of a part, which is cut along the leading axes from `axis` on, then along queries."""
+        if axis == len(lead):
+            return by_queries(part, queries if whole else max(1, ROOM // (keys * wide)))
+        inner = math.prod(lead[axis + 1 :]) * queries * keys * wide
+        some = max(1, ROOM // inner)
+        parts = part.split(some, axis - len(lead), lead[axis])
+        made = [by_queries(each, queries) if inner <= ROOM else by_lead(each, axis + 1) for each in parts]
+        return torch.cat(made, axis - len(lead) - 2)
 
-    # Copied into one tensor, not joined at the end: parts that stay would lie between the scores of one block and the
-    # next, and the allocator could not use that room again.
-    whole: Tensor | None = None
-    for number, some in enumerate(torch.split(query, rows, -2)):
-        start = number * rows
-        part = checkpoint(forgetful, some, start, use_reentrant=False, preserve_rng_state=dropout > 0.0)
-        if whole is None:
-            whole = part.new_empty(*part.shape[:-2], queries, part.shape[-1])
-        whole[..., start : start + rows, :] = part
-    return query.new_zeros(*lead, 0, value.shape[-1]) if whole is None else whole
+    def by_queries(part: Part, rows: int) -> Tensor:
+        """So many queries at a time, whose scores are forgotten, and computed again in the backward pass."""
+        # Copied into one tensor, not joined at the end: parts that stay would lie between the scores of one block and
+        # the next, and the allocator could not use that room again.
+        joined: Tensor | None = None
+        for start in range(0, queries, rows):
+            some = part.query[..., start : start + rows, :]
+            # The state of the random numbers is kept for dropout, and for maps that draw.
+            made = checkpoint(forgetful, some, *part[1:], start, use_reentrant=False)
+            if rows >= queries:
+                return cast(Tensor, made)
+            if joined is None:
+                joined = made.new_empty(*made.shape[:-2], queries, made.shape[-1])
+            joined[..., start : start + rows, :] = made
+        return cast(Tensor, joined)
+
+    def forgetful(*arguments: Any) -> Tensor:
+        return block(*arguments)[0]
+
+    return by_lead(Part(query, key, value, mask, sink), 0)
 
 
 def _weights(scores: Tensor, map: str | Map, mask: Tensor | None, sink: Tensor | None) -> Tensor:  # noqa: A002
@@ -378,19 +456,19 @@ def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     return weights.masked_fill(~mask, 0.0) if not can_look(mask) or not bool(alive.all()) else weights
 
 
-def _rows(mask: Tensor | None, start: int, some: Tensor) -> Tensor | None:
-    """The rows of a mask for some queries."""
+def _rows(mask: Tensor | None, start: int, end: int) -> Tensor | None:
+    """The rows of a mask for the queries from `start` to `end`."""
     if mask is None or mask.dim() < 2 or mask.shape[-2] == 1:
         return mask
-    return mask[..., start : start + some.shape[-2], :]
+    return mask[..., start:end, :]
 
 
-def _causal(query: Tensor, key: Tensor, mask: Tensor | None, start: int, end: int) -> Tensor:
-    """Which keys the queries from `start` to `end` may attend to."""
-    late = key.shape[-2] - query.shape[-2]
-    times = torch.arange(start + late, end + late, device=query.device).unsqueeze(-1)
-    past = torch.arange(key.shape[-2], device=query.device) <= times
-    rows = _rows(mask, start, query[..., start:end, :])
+def _causal(queries: int, key: Tensor, mask: Tensor | None, start: int, end: int) -> Tensor:
+    """Which keys the queries from `start` to `end` may attend to, of so many."""
+    late = key.shape[-2] - queries
+    times = torch.arange(start + late, end + late, device=key.device).unsqueeze(-1)
+    past = torch.arange(key.shape[-2], device=key.device) <= times
+    rows = _rows(mask, start, end)
     return past if rows is None else past & rows
 
 
@@ -398,7 +476,15 @@ def _broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
     return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
 
 
-def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> None:
+def check_dropout(dropout: float) -> None:
+    """Raise `InputError` for what is no share to drop."""
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0.0 <= dropout < 1.0:
+        raise InputError(f"'dropout' must lie in [0, 1). Got {dropout!r}. Use 0 for none.")
+
+
+def _check(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, sink: Tensor | None = None
+) -> None:
     """Raise `InputError` for what no attention can use."""
     for name, each in (("query", query), ("key", key), ("value", value)):
         if not isinstance(each, Tensor) or each.dim() < 2 or not each.is_floating_point():
@@ -416,10 +502,26 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
         raise InputError(
             f"'key' and 'value' must be as many. Got {key.shape[-2]} and {value.shape[-2]}. Each key has one value."
         )
-    if not 0.0 <= dropout < 1.0:
-        raise InputError(f"'dropout' must lie in [0, 1). Got {dropout}. Use 0 for none.")
+    check_dropout(dropout)
+    leads = {name: tuple(each.shape[:-2]) for name, each in (("query", query), ("key", key), ("value", value))}
+    try:
+        lead = _broadcast(*leads.values())
+    except RuntimeError:
+        got = ", ".join(f"{name} {axes}" for name, axes in leads.items())
+        raise InputError(
+            f"'query', 'key' and 'value' must have leading axes (batch, heads) that broadcast. Got {got}. "
+            "Make them of one batch."
+        ) from None
+    if sink is not None:
+        try:
+            fits = isinstance(sink, Tensor) and _broadcast(sink.shape, lead) == lead
+        except RuntimeError:
+            fits = False
+        if not fits:
+            got = str(tuple(sink.shape)) if isinstance(sink, Tensor) else type(sink).__name__
+            raise InputError(f"'sink' must be a tensor that broadcasts to the leading axes, {lead}. Got {got}.")
     if mask is not None:
-        wanted = (*_broadcast(query.shape[:-2], key.shape[:-2]), query.shape[-2], key.shape[-2])
+        wanted = (*lead, query.shape[-2], key.shape[-2])
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
             raise InputError(f"'mask' must be a tensor of bool, True = may be attended to. Got {got}. Use mask > 0.")

@@ -53,6 +53,11 @@ def complete(model: str, data: str, shared: bool, given: Mapping[str, Any]) -> d
     for name in given:
         if name not in usual:
             raise InputError(f"A {model} has no {name!r}. {nearest(name, tuple(usual))}")
+    if not isinstance(given.get("map", ""), str):
+        raise InputError(
+            f"'map' of a training must be a name, which a checkpoint can keep. Got {type(given['map']).__name__}. "
+            "A map of one's own gets a name by an entry point, see softplace.maps.registry."
+        )
     return usual | dict(given)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from softplace import maps
-from softplace.attention.functions import additive_attention, attend_heads, split_heads
+from softplace.attention.functions import additive_attention, attend_heads, check_dropout, split_heads
 from softplace.errors import InputError
 from softplace.maps import Map
 
@@ -63,6 +63,7 @@ class MultiHeadAttention(nn.Module):
         if heads < 1 or width % heads:
             raise InputError(f"'heads' must divide 'width', {width}. Got {heads}. Use e.g. 1.")
         maps.get(map)
+        check_dropout(dropout)
         if isinstance(map, nn.Module):
             self.map = map  # so that what it learns is among our parameters
         self.heads, self.dropout, self._map = heads, dropout, map

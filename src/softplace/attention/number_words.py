@@ -92,17 +92,25 @@ class NumberWords:
         for language in (self.source, self.target):
             spell(0, language)
         for name, most in (("count", None), ("digits", 9)):
-            low, high = getattr(self, name)
-            if not 1 <= low <= high or (most is not None and high > most):
+            given = getattr(self, name)
+            whole = isinstance(given, tuple) and [type(each) for each in given] == [int, int]
+            if not whole or not 1 <= given[0] <= given[1] or (most is not None and given[1] > most):
                 until = "" if most is None else f" to {most}"
                 raise InputError(
-                    f"{name!r} must be two ascending whole numbers from 1{until}. Got {(low, high)}. Use e.g. (1, 3)."
+                    f"{name!r} must be two ascending whole numbers from 1{until}. Got {given}. Use e.g. (1, 3)."
                 )
 
     def pairs(self, n: int, generator: torch.Generator) -> list[Pair]:
         """So many sentences; equal generators draw equal ones."""
 
         return [self.pair(self.numbers(generator)) for _ in range(n)]
+
+    @property
+    def size(self) -> int:
+        """How many lists there are."""
+        low, high = self.digits
+        numbers = 10**high - (10 ** (low - 1) if low > 1 else 0)
+        return sum(numbers**count for count in range(self.count[0], self.count[1] + 1))
 
     def numbers(self, generator: torch.Generator) -> list[int]:
         """The numbers of a sentence."""

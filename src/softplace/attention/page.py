@@ -15,7 +15,8 @@ import torch
 import softplace
 from softplace.attention import models
 from softplace.attention.config import TranslationConfig
-from softplace.attention.corpus import Example
+from softplace.attention.corpus import LONGEST_PAIR, Example
+from softplace.attention.rnnsearch import RNNEncDec
 from softplace.attention.translator import Looks, Search, Translator
 from softplace.report.page import write_page
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Report, Section
@@ -154,6 +155,8 @@ def _by_length(config: TranslationConfig, evaluation: Mapping[str, Any]) -> list
 
 def _shown(translator: Translator, examples: Sequence[Example]) -> list[Looks]:
     """What was looked at while the translator said its own translation of some sentences."""
+    if isinstance(translator.net, RNNEncDec):
+        return []
     candidates = [each.source for each in examples[:CANDIDATES] if each.source.strip()]
     made = translator.translate(candidates, Search())
     looks = translator.looks(list(zip(candidates, (each.numbers for each in made), strict=True)))
@@ -291,7 +294,10 @@ def _facts(
 def _command(config: TranslationConfig, step: int) -> str:
     """The command line that trains the same; what it has by itself is not in it."""
     kind = str(config.data["kind"])
-    parts = ["softplace", "train", "attention", "--model", config.model, "--steps", str(step)]
+    start = ["softplace"]
+    if config.processes > 1:
+        start = ["torchrun", "--nproc-per-node", str(config.processes), "-m", "softplace"]
+    parts = [*start, "train", "attention", "--model", config.model, "--steps", str(step)]
     if _is_words(config):
         parts += ["--data", f"number-words:{config.data['source']}-{config.data['target']}"]
         for name, range_ in (("count", [1, 3]), ("digits", [1, 6])):
@@ -299,6 +305,9 @@ def _command(config: TranslationConfig, step: int) -> str:
             parts += ["--option", f"{name}={json.dumps(given, separators=(',', ':'))}"] * (given != range_)
     else:
         parts += ["--source", "SOURCE", "--target", "TARGET", "--tokens", str(config.data["tokens"])]
+        if not config.data["held"]:
+            parts += ["--valid-source", "VALID_SOURCE", "--valid-target", "VALID_TARGET"]
+        parts += ["--longest-pair", str(config.data["longest"])] * (config.data["longest"] != LONGEST_PAIR)
         parts += ["--words", str(config.data["words"])] * (config.data["words"] is not None)
         parts += ["--lower"] * bool(config.data["lower"]) + ["--separate"] * (not config.data["shared"])
     usual = models.complete(config.model, kind, bool(config.data.get("shared", False)), {})
@@ -321,5 +330,5 @@ def _command(config: TranslationConfig, step: int) -> str:
         ("average", config.average, 5),
         ("seed", config.seed, 0),
     ):
-        parts += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)] * (value != usually)
+        parts += [f"--{name}", str(value)] * (value != usually)
     return shlex.join(parts)

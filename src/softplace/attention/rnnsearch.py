@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from softplace import maps
 from softplace.attention._dropout import drop
-from softplace.attention.functions import additive_attention
+from softplace.attention.functions import additive_attention, check_decoder_map, check_dropout
 from softplace.errors import InputError, nearest
 from softplace.maps import Map
 
@@ -100,6 +99,7 @@ class _Recurrent(nn.Module):
         context: int,
     ) -> None:
         super().__init__()
+        check_dropout(dropout)
         self.dropout = dropout
         self.source_embedding, self.target_embedding = _drawn(source_words, embedding), _drawn(target_words, embedding)
         self.forwards = _GRU(embedding, hidden)
@@ -225,7 +225,7 @@ class RNNSearch(_Recurrent):
         sizes = {"hidden": hidden, "embedding": embedding, "maxout": maxout}
         words = {"source_words": source_words, "target_words": target_words}
         _check(**words, **sizes, align=align)
-        maps.get(map)
+        check_decoder_map(map)
         super().__init__(**words, **sizes, dropout=dropout, context=2 * hidden)
         if isinstance(map, nn.Module):
             self.map = map  # so that what it learns is among our parameters

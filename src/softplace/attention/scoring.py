@@ -11,25 +11,37 @@ from softplace.attention.text import read_lines
 from softplace.errors import InputError
 
 
-def scores(said: Sequence[str], targets: Sequence[str]) -> dict[str, float]:
-    """The share that is exact, by spaces; with sacrebleu BLEU and chrF, and BLEU of lower-cased words.
+def scores(
+    said: Sequence[str], targets: Sequence[str], spelled: Sequence[str] | None = None
+) -> tuple[dict[str, float], dict[str, str]]:
+    """The share that is exact, by spaces; with sacrebleu BLEU and chrF, and BLEU of lower-cased words; and signatures.
 
     An empty list of sentences has no score.
+
+    Args:
+        said: Translations.
+        targets: References.
+        spelled: The references as a translator's tokens spell them, which is what it can say: for "exact". None: the
+            references.
+
+    Returns:
+        The scores by name, and what sacrebleu calls the way it measured, by the same names.
     """
     if not said:
-        return {}
-    exact = sum(one.split() == other.split() for one, other in zip(said, targets, strict=True))
-    found = {"exact": exact / len(said)}
-    metrics = _metrics()
-    return found | {name: metric.corpus_score(list(said), [list(targets)]).score for name, metric in metrics.items()}
+        return {}, {}
+    exact = sum(one.split() == other.split() for one, other in zip(said, spelled or targets, strict=True))
+    found, signatures = _corpus_scores(said, [targets])
+    return {"exact": exact / len(said)} | found, signatures
 
 
-def signatures_of(said: Sequence[str], targets: Sequence[str]) -> dict[str, str] | None:
-    """What sacrebleu calls the way it measured; None without sacrebleu."""
+def _corpus_scores(said: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[dict[str, float], dict[str, str]]:
+    """Of every metric the score and the signature; nothing without sacrebleu."""
     metrics = _metrics()
-    for metric in metrics.values():
-        metric.corpus_score(list(said), [list(targets)])
-    return {name: str(metric.get_signature()) for name, metric in metrics.items()} if metrics else None
+    found = {
+        name: metric.corpus_score(list(said), [list(each) for each in references]).score
+        for name, metric in metrics.items()
+    }
+    return found, {name: str(metric.get_signature()) for name, metric in metrics.items()}
 
 
 def _metrics() -> Mapping[str, Any]:
@@ -47,8 +59,7 @@ def score_files(translations: str, references: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: Files of other lengths, or sacrebleu is missing.
     """
-    metrics = _metrics()
-    if not metrics:
+    if not _metrics():
         raise InputError("Scores need the package sacrebleu. Got none. Install softplace[attention].")
     said = list(read_lines(translations))
     known = [list(read_lines(path)) for path in references]
@@ -59,8 +70,8 @@ def score_files(translations: str, references: Sequence[str]) -> dict[str, Any]:
             )
     if not said:
         raise InputError(f"{translations!r} must have lines. Got none. Translate something first.")
-    found = {name: metric.corpus_score(said, known).score for name, metric in metrics.items()}
-    return {"sentences": len(said), **found, "signatures": {n: str(m.get_signature()) for n, m in metrics.items()}}
+    found, signatures = _corpus_scores(said, known)
+    return {"sentences": len(said), **found, "signatures": signatures}
 
 
 def shown(found: Mapping[str, Any], *, as_json: bool) -> str:

@@ -102,7 +102,7 @@ def sample(
 def _one_each(
     model: Model, source: Tensor, source_mask: Tensor | None, begin: int, end: int, longest: int | None, choose: Any
 ) -> list[Hypothesis]:
-    state, limits = model.start(source, source_mask), _limits(source, source_mask, longest)
+    state, limits = model.start(source, source_mask), _limits(model, source, source_mask, longest)
     running = torch.arange(len(source), device=source.device)
     last = torch.full((len(source), 1), begin, device=source.device)
     totals = [0.0] * len(source)
@@ -158,7 +158,7 @@ def beam_search(
         raise InputError(f"'beam' must be at least 1. Got {beam}. Use 1 for the likeliest word at a time.")
     if not 0.0 <= length_penalty < math.inf:
         raise InputError(f"'length_penalty' must be 0 or more. Got {length_penalty}. Use e.g. 0.6.")
-    device, limits = source.device, _limits(source, source_mask, longest)
+    device, limits = source.device, _limits(model, source, source_mask, longest)
     found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     running = torch.arange(len(source), device=device)
     # One hypothesis to begin with: K equal ones would stay equal.
@@ -210,14 +210,20 @@ def _by_length(words: int, penalty: float) -> float:
     return ((5 + words) / 6) ** penalty  # type: ignore[no-any-return]
 
 
-def _limits(source: Tensor, source_mask: Tensor | None, longest: int | None) -> Tensor:
-    """The most words of every sentence, (B,): its own, so that its neighbours change nothing."""
+def _limits(model: Model, source: Tensor, source_mask: Tensor | None, longest: int | None) -> Tensor:
+    """The most words of every sentence, (B,): its own, so that its neighbours change nothing.
+
+    A model that has so many positions alone says so by an attribute `most_words`.
+    """
+    if longest is not None and longest < 1:
+        raise InputError(f"'longest' must be at least 1. Got {longest}. Leave it out for twice the source and 10.")
     if longest is None:
         words = source.new_full((len(source),), source.shape[1]) if source_mask is None else source_mask.sum(1)
-        return 2 * words + 10
-    if longest < 1:
-        raise InputError(f"'longest' must be at least 1. Got {longest}. Leave it out for twice the source and 10.")
-    return source.new_full((len(source),), longest)
+        limits = 2 * words + 10
+    else:
+        limits = source.new_full((len(source),), longest)
+    able = getattr(model, "most_words", None)
+    return limits if able is None else limits.clamp(max=able)
 
 
 def _most(limits: Tensor) -> int:

@@ -165,10 +165,15 @@ def _decoded(file: Iterable[bytes], name: str) -> Iterator[str]:
         yield text.rstrip("\r\n")
 
 
-def read_parallel(
+def read_parallel(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """`read_pairs` without pairs of which a side is empty."""
+    return ((one, other) for one, other in read_pairs(source, target) if one.strip() and other.strip())
+
+
+def read_pairs(
     source: str | os.PathLike[str], target: str | os.PathLike[str], *, longest: int = 10_000
 ) -> Iterator[tuple[str, str]]:
-    """The lines of two files side by side, one pair at a time, without pairs of which a side is empty.
+    """The lines of two files side by side, one pair at a time.
 
     Args:
         source, target: Files of as many lines, see `read_lines`.
@@ -197,5 +202,4 @@ def read_parallel(
                     f"Line {number:,} of {os.fspath(path)!r} must have at most {longest:,} characters. "
                     f"Got {len(text):,}. Is it one sentence to a line? Split it, or take both lines out."
                 )
-        if one.strip() and other.strip():
-            yield one, other
+        yield one, other

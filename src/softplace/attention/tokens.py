@@ -13,6 +13,7 @@ from softplace.attention.text import BEGIN, END, PAD, SPECIAL, UNKNOWN, Vocabula
 from softplace.errors import InputError, nearest
 
 KINDS = ("bpe", "words", "characters")
+_SPACED, _MARKED = r"\S+", r"\w+|[^\w\s]"  # words: what spaces part, or punctuation too
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # what stands for a space in sentencepiece's pieces
 
 
@@ -32,7 +33,10 @@ class Tokens(Protocol):
         """What each number is called, the end and the unknown too."""
 
     def words(self, numbers: Sequence[int]) -> list[int]:
-        """Which word of the sentence, by spaces, each number up to the end is of, counted from 0."""
+        """Which word of `decode(numbers)`, by spaces, each number up to the end is of, counted from 0."""
+
+    def places(self, text: str) -> list[int]:
+        """Which word of a text, by spaces, each number of `encode(text)` but the end is of, counted from 0."""
 
     def record(self) -> dict[str, Any]:
         """It as JSON can hold it: `restore` makes it again."""
@@ -72,8 +76,13 @@ class WordTokens:
         return [known[number] for number in numbers]
 
     def words(self, numbers: Sequence[int]) -> list[int]:
-        """Every number is a word."""
-        return list(range(len(_until_end(numbers))))
+        """Which word of `decode(numbers)` each number is of."""
+        return _words_of(self, numbers)
+
+    def places(self, text: str) -> list[int]:
+        """Which word of the text, by spaces, each word or mark is of."""
+        text = _low(text, self.lower)
+        return _starts(text, [match.start() for match in re.finditer(_SPACED if self.spaced else _MARKED, text)])
 
     def record(self) -> dict[str, Any]:
         """It as JSON can hold it."""
@@ -108,8 +117,13 @@ class CharacterTokens:
         return [known[number] for number in numbers]
 
     def words(self, numbers: Sequence[int]) -> list[int]:
-        """A space is of the word after it."""
-        return _word_places([name.replace(" ", _SPACE) for name in self.names(_until_end(numbers))])
+        """Which word of `decode(numbers)` each character is of, a space of the word before it."""
+        return _words_of(self, numbers)
+
+    def places(self, text: str) -> list[int]:
+        """Which word of the text, by spaces, each character is of, a space of the word before it."""
+        text = _low(text, self.lower)
+        return _starts(text, range(len(text)))
 
     def record(self) -> dict[str, Any]:
         """It as JSON can hold it."""
@@ -161,8 +175,12 @@ class PieceTokens:
         return [self._pieces.id_to_piece(int(number)) for number in numbers]
 
     def words(self, numbers: Sequence[int]) -> list[int]:
+        """Which word of `decode(numbers)` each piece is of."""
+        return _words_of(self, numbers)
+
+    def places(self, text: str) -> list[int]:
         """A piece that begins with a space begins a word."""
-        return _word_places(self.names(_until_end(numbers)))
+        return _word_places(self.names(self.encode(text)[:-1]))
 
     def record(self) -> dict[str, Any]:
         """It as JSON can hold it."""
@@ -278,8 +296,7 @@ def _low(text: str, lower: bool) -> str:
 
 
 def _cut(text: str, lower: bool, spaced: bool) -> list[str]:
-    text = _low(text, lower)
-    return text.split() if spaced else re.findall(r"\w+|[^\w\s]", text)
+    return re.findall(_SPACED if spaced else _MARKED, _low(text, lower))
 
 
 def _until_end(numbers: Iterable[int]) -> list[int]:
@@ -289,6 +306,22 @@ def _until_end(numbers: Iterable[int]) -> list[int]:
             break
         found.append(number)
     return found
+
+
+def _words_of(tokens: Tokens, numbers: Sequence[int]) -> list[int]:
+    """Which word each number ends in, by what is said up to it: as the whole sentence is spelled."""
+    known = _until_end(numbers)
+    return [max(0, len(tokens.decode(known[: end + 1]).split()) - 1) for end in range(len(known))]
+
+
+def _starts(text: str, starts: Iterable[int]) -> list[int]:
+    """Which word of a text, by spaces, the characters at some places are of, a space of the word before it."""
+    places, word, inside = [], -1, False
+    for letter in text:
+        begins = not letter.isspace() and not inside
+        word, inside = word + begins, not letter.isspace()
+        places.append(max(0, word))
+    return [places[start] for start in starts]
 
 
 def _word_places(names: Sequence[str]) -> list[int]:

@@ -21,7 +21,7 @@ import softplace
 from softplace.attention import corpus, models
 from softplace.attention._loop import Loop, Ranks, write_model
 from softplace.attention.config import PRECISIONS, SCHEDULES, TranslationConfig
-from softplace.attention.corpus import Data, Example, FileData
+from softplace.attention.corpus import LONGEST_PAIR, Data, Example, FileData
 from softplace.attention.evaluation import digest_of, evaluate
 from softplace.attention.text import read_parallel
 from softplace.attention.translator import Translator, load, read_tokens, write_tokens
@@ -68,11 +68,11 @@ def train(
     valid_target: str | os.PathLike[str] | None = None,
     test_source: str | os.PathLike[str] | None = None,
     test_target: str | os.PathLike[str] | None = None,
-    tokens: str = "bpe",
+    tokens: str | None = None,
     words: int | None = None,
     lower: bool = False,
     shared: bool = True,
-    longest_pair: int = 200,
+    longest_pair: int = LONGEST_PAIR,
     options: Mapping[str, Any] | None = None,
     out: str | os.PathLike[str] | None = None,
     steps: int | None = None,
@@ -107,11 +107,11 @@ def train(
         source, target: Files to train on instead, of as many lines, plain or .gz.
         valid_source, valid_target: Files to validate on. None: some pairs are held out.
         test_source, test_target: Files to evaluate the finished net on. None: those of the validation.
-        tokens: Of files: "bpe", "words" or "characters".
+        tokens: Of files: "bpe", "words" or "characters". None: bpe.
         words: V at most. None: 8,000 for bpe, else all.
         lower: Whether capitals are made small.
         shared: Whether both languages have one vocabulary.
-        longest_pair: Tokens of a side; longer pairs are not trained on.
+        longest_pair: Tokens of a side; longer pairs are neither trained nor validated on.
         options: Of number words: `{"count": (1, 3), "digits": (1, 6)}`.
         out: Folder; one with the same training goes on. None: `trainings/attention-<model>`.
         steps: Updates at most. None: 3,000 (a Transformer) or 1,000 on number words, 10,000 on files.
@@ -143,6 +143,15 @@ def train(
     files = _files_or_number_words(data, source, target)
     if files and options:
         raise InputError(f"'options' are of number words. Got {dict(options)!r} and a file. Leave one out.")
+    of_files = {
+        "tokens": tokens, "words": words, "lower": lower or None, "separate": None if shared else True,
+        "valid-source": valid_source, "valid-target": valid_target,
+        "test-source": test_source, "test-target": test_target,
+        "longest-pair": None if longest_pair == LONGEST_PAIR else longest_pair,
+    }  # fmt: skip
+    for name, value in of_files.items():
+        if not files and value is not None:
+            raise InputError(f"{name!r} is of files. Got {value!r} and number words. Give --source and --target too.")
     sizes = {name: value for name, value in sizes.items() if value is not None}
     kind = "files" if files else "number-words"
     complete = models.complete(model, kind, files is not None and shared, sizes)
@@ -169,7 +178,7 @@ def train(
                 *files,
                 valid_source=valid_source,
                 valid_target=valid_target,
-                kind=tokens,
+                kind=tokens or "bpe",
                 words=words,
                 lower=lower,
                 shared=shared,
@@ -209,8 +218,9 @@ def train(
                 return _follow(loop, pairs, path, total, checkpoint_seconds)
             with TrainingFolder.open(path, config, fresh=fresh) as folder:
                 write_tokens(path, pairs.source_tokens, pairs.target_tokens)
-                if left_out := pairs.prepare(path):
-                    shown.say(f"{left_out:,} pairs of more than {longest_pair:,} tokens are left out.")
+                pairs.prepare(path)
+                for note in pairs.notes:
+                    shown.say(note)
                 loop.resume(folder)
                 ranks.wait()
                 loop.run(folder, total, checkpoint_seconds)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, relu
 
-from softplace import maps
 from softplace.attention._dropout import drop
+from softplace.attention.functions import check_decoder_map, check_dropout
 from softplace.attention.modules import MultiHeadAttention
 from softplace.attention.positions import rotated, sinusoids
 from softplace.errors import InputError, nearest
@@ -67,7 +67,8 @@ class TransformerConfig:
                 "'tied' must be 'target' or 'none' where the vocabularies differ. Got 'all' with "
                 f"{self.source_words} and {self.target_words} words. Use one vocabulary for both, or tied='target'."
             )
-        maps.get(self.map)
+        check_decoder_map(self.map)
+        check_dropout(self.dropout)
 
 
 class DecoderState(NamedTuple):
@@ -283,6 +284,11 @@ class Transformer(nn.Module):
             x = layer.after(x, layer.feed(layer.before(x, layer.feed_norm)), layer.feed_norm)
             found.append(weights)
         return self.encoder_norm(x), tuple(each for each in found if each is not None)
+
+    @property
+    def most_words(self) -> int | None:
+        """Of a sentence, the end among them; None: any number."""
+        return self.config.longest if self.config.positions == "learned" else None
 
     def start(self, source: Tensor, source_mask: Tensor | None = None) -> DecoderState:
         """The state of a decoder that has said nothing of a source (B, S)."""

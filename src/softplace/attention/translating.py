@@ -1,4 +1,4 @@
-"""What `softplace translate` prints of a sentence.
+"""What `softplace translate` and `softplace align` print of a sentence.
 
 Axis legend: L layers, H heads, T target tokens and the end, S source tokens and the end.
 """
@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from softplace.attention.alignment import pharaoh
+from softplace.attention.alignment import Links, alignment_error_rate, pharaoh, read_pharaoh
+from softplace.attention.text import read_lines, read_pairs
 from softplace.attention.translator import CHUNK, Looks, Search, Translation, Translator
 from softplace.errors import InputError
 
@@ -53,17 +54,76 @@ def translations(
     Raises:
         InputError: A line that is too long, or an argument that cannot be used.
     """
-    if not 1 <= printing.best <= max(search.beam, 1):
-        raise InputError(f"'best' must lie between 1 and 'beam', {search.beam}. Got {printing.best}. Raise --beam.")
+    drawn = search.temperature is not None
+    if not 1 <= printing.best <= (1 if drawn else max(search.beam, 1)):
+        way = "Leave --temperature or --best out." if drawn else "Raise --beam."
+        most = "1, as many as are drawn" if drawn else f"'beam', {search.beam}"
+        raise InputError(f"'best' must lie between 1 and {most}. Got {printing.best}. {way}")
+    _check_way(printing)
     waiting = iter(lines)
     before, size = 0, 1 if sys.stdin is not None and sys.stdin.isatty() else CHUNK
     while chunk := list(islice(waiting, size)):
         found = translator.hypotheses(chunk, search, longest=longest, before=before)
         before += len(chunk)
-        said = [(line, each) for line, some in zip(chunk, found, strict=True) for each in some[: printing.best]]
+        said = [(line, each) for line, some in zip(chunk, found, strict=True) for each in _best(some, printing)]
         looks = _looks(translator, said) if printing.looks else [None] * len(said)
         for (_, each), look in zip(said, looks, strict=True):
             yield _one(translator, each, look, printing)
+
+
+def alignments(translator: Translator, source: str, target: str, printing: Printing) -> Iterator[str]:
+    """What is printed of every pair of lines of two files, in their order.
+
+    Raises:
+        InputError: Files that cannot be used, or an argument that cannot.
+    """
+    waiting = read_pairs(source, target)
+    while chunk := list(islice(waiting, CHUNK)):
+        places = [place for place, pair in enumerate(chunk) if all(each.strip() for each in pair)]
+        by_place = dict(zip(places, translator.looks([chunk[place] for place in places]), strict=True))
+        for place in range(len(chunk)):
+            look = by_place.get(place)
+            yield _with_looks(
+                "" if look is None else pharaoh(_links(translator, look, printing)), translator, look, printing
+            )
+
+
+def error_rate(translator: Translator, source: str, target: str, gold: str, printing: Printing, *, first: int) -> str:
+    """The alignment error rate against the links of a file, in words.
+
+    Raises:
+        InputError: Files that cannot be used, or of other lengths.
+    """
+    pairs = list(read_pairs(source, target))
+    known = [read_pharaoh(line, first=first) for line in read_lines(gold)]
+    if len(known) != len(pairs):
+        raise InputError(
+            f"{gold!r} must have as many lines as {source!r}, {len(pairs):,}. Got {len(known):,}. Align them."
+        )
+    places = [place for place, pair in enumerate(pairs) if all(each.strip() for each in pair)]
+    looks = translator.looks([pairs[place] for place in places])
+    found = [_links(translator, look, printing) for look in looks]
+    rate = alignment_error_rate(found, [known[place][0] for place in places], [known[place][1] for place in places])
+    return f"alignment error rate: {rate:.4f}, {len(places):,} sentences"
+
+
+def _best(found: list[Translation], printing: Printing) -> list[Translation]:
+    """The best hypotheses; an empty line has as many empty ones."""
+    return found[: printing.best] if len(found) > 1 else found * printing.best
+
+
+def _check_way(printing: Printing) -> None:
+    """Raise `InputError` for what says how to look where nothing is looked at."""
+    given = [name for name, value in printing.way.items() if value is not None]
+    idle = [name for name in given if not printing.align and (name not in ("layer", "head") or not printing.heat_map)]
+    idle += ["pieces"] * (not printing.by_words and not printing.align)
+    if idle:
+        raise InputError(f"{idle[0]!r} says how links are found. Got it without them. Add --align, or leave it out.")
+
+
+def _links(translator: Translator, look: Looks, printing: Printing) -> Links:
+    way = {**translator.alignment, **{name: value for name, value in printing.way.items() if value is not None}}
+    return look.links(by_words=printing.by_words, **way)  # type: ignore[arg-type]
 
 
 def _looks(translator: Translator, said: list[tuple[str, Translation]]) -> list[Looks | None]:
@@ -78,13 +138,16 @@ def _one(translator: Translator, said: Translation, look: Looks | None, printing
     parts = [said.text]
     if printing.best > 1:
         parts.append(f"{said.score:.4f}")
-    way = {**translator.alignment, **{name: value for name, value in printing.way.items() if value is not None}}
     if printing.align:
-        links = frozenset() if look is None else look.links(by_words=printing.by_words, **way)  # type: ignore[arg-type]
-        parts.append(pharaoh(links))
-    text = " ||| ".join(parts)
+        parts.append("" if look is None else pharaoh(_links(translator, look, printing)))
+    return _with_looks(" ||| ".join(parts), translator, look, printing)
+
+
+def _with_looks(text: str, translator: Translator, look: Looks | None, printing: Printing) -> str:
+    """A line with what is drawn below it."""
     if look is None:
         return text
+    way = {**translator.alignment, **{name: value for name, value in printing.way.items() if value is not None}}
     if printing.heat_map:
         text += "\n" + heat_map(look, layer=_whole(way.get("layer")), head=_whole(way.get("head")))
     if printing.weights:

@@ -19,9 +19,10 @@ from softplace.attention.alignment import Links, aligned
 from softplace.attention.config import PRECISIONS, TranslationConfig
 from softplace.attention.corpus import Example
 from softplace.attention.models import construct
+from softplace.attention.rnnsearch import RNNEncDec
 from softplace.attention.scoring import scores
 from softplace.attention.search import Hypothesis, beam_search, greedy, sample
-from softplace.attention.text import BEGIN, END, batches, pad
+from softplace.attention.text import BEGIN, END, UNKNOWN, batches, pad
 from softplace.attention.tokens import Tokens
 from softplace.attention.transformer import Transformer
 from softplace.errors import InputError, nearest
@@ -153,13 +154,15 @@ class Translator:
         self.net, self.source_tokens, self.target_tokens = net, source_tokens, target_tokens
         self.device, self.alignment = torch.device(device), alignment or {}
 
-    def translate(self, lines: Sequence[str], search: Search = Search(), *, longest: int = 1000) -> list[Translation]:
+    def translate(
+        self, lines: Sequence[str], search: Search = Search(), *, longest: int | None = None
+    ) -> list[Translation]:
         """The translation of every line, in their order; an empty line stays empty.
 
         Args:
             lines: Sentences.
             search: How.
-            longest: Tokens of a line that are allowed.
+            longest: Tokens of a line that are allowed; None: any number that the net can read.
 
         Raises:
             InputError: A longer line.
@@ -167,7 +170,7 @@ class Translator:
         return [best for best, *_ in self.hypotheses(lines, search, longest=longest)]
 
     def hypotheses(
-        self, lines: Sequence[str], search: Search, *, longest: int = 1000, before: int = 0
+        self, lines: Sequence[str], search: Search, *, longest: int | None = None, before: int = 0
     ) -> list[list[Translation]]:
         """All hypotheses of every line's beam, the best first; as `translate`.
 
@@ -179,12 +182,17 @@ class Translator:
         found: list[list[Translation]] = [[Translation("", 0.0, 0.0, True, ())] for _ in lines]
         places = [place for place, line in enumerate(lines) if line.strip()]
         encoded = [self.source_tokens.encode(lines[place]) for place in places]
+        able = getattr(self.net, "most_words", None)
         for place, numbers in zip(places, encoded, strict=True):
-            if len(numbers) > longest:
-                raise InputError(
-                    f"Line {before + place + 1:,} must have at most {longest:,} tokens. Got {len(numbers):,}. Is it "
-                    "one sentence to a line? Split it, or raise --longest."
-                )
+            for most, way in (
+                (longest, "Split it, or raise --longest"),
+                (able, "The net has no more positions: split it"),
+            ):
+                if most is not None and len(numbers) > most:
+                    raise InputError(
+                        f"Line {before + place + 1:,} must have at most {most:,} tokens. Got {len(numbers):,}. "
+                        f"Is it one sentence to a line? {way}."
+                    )
         room = max(1, search.room // search.beam)
         draw = torch.Generator(self.device).manual_seed(search.seed + before)
         # A copy, and not autocast, which would convert the matrices at every word.
@@ -227,6 +235,11 @@ class Translator:
 
     def looks(self, pairs: Sequence[tuple[str, str | Sequence[int]]]) -> list[Looks]:
         """What the net looks at when it says each target, a sentence or its numbers, of each source."""
+        if isinstance(self.net, RNNEncDec):
+            raise InputError(
+                "An RNNEncDec looks at nothing: it has no attention. Got a request for weights or links. "
+                "Leave it out, or train --model rnnsearch or transformer."
+            )
         encoded = [
             (
                 self.source_tokens.encode(one),
@@ -241,12 +254,13 @@ class Translator:
             weights = self._weights(source.to(self.device), given.to(self.device), mask.to(self.device)).float().cpu()
             for row, number in enumerate(numbers):
                 one, other = encoded[number]
+                text, said = pairs[number]
                 found[number] = Looks(
                     tuple(self.source_tokens.names(one)),
                     tuple(self.target_tokens.names(other)),
                     weights[row, :, :, : len(other), : len(one)],
-                    tuple(self.source_tokens.words(one)),
-                    tuple(self.target_tokens.words(other)),
+                    tuple(self.source_tokens.places(text)),
+                    tuple(self.target_tokens.places(said) if isinstance(said, str) else self.target_tokens.words(said)),
                 )
         return [each for each in found if each is not None]
 
@@ -271,7 +285,16 @@ class Translator:
     def quality(self, examples: Sequence[Example], *, precision: str = "float32") -> dict[str, float]:
         """The share of examples that are translated to the letter, and BLEU where sacrebleu is there."""
         said = [each.text for each in self.translate([one.source for one in examples], Search(precision=precision))]
-        return scores(said, [each.target for each in examples])
+        return self.scores(said, [each.target for each in examples])[0]
+
+    def scores(self, said: Sequence[str], targets: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
+        """See `scoring.scores`; exact is what is said as these tokens spell the target."""
+        encoded = [self.target_tokens.encode(each) for each in targets]
+        spelled = [
+            each if UNKNOWN in numbers else self.target_tokens.decode(numbers)
+            for each, numbers in zip(targets, encoded, strict=True)
+        ]
+        return scores(said, targets, spelled)
 
 
 def _check(search: Search) -> None:
@@ -337,6 +360,6 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") 
     with torch.random.fork_rng(devices=[]):
         net = construct(config.model, config.source_words, config.target_words, config.sizes)
     fit(path, net, found)
-    net.load_state_dict(found.part("net/"))
+    net.load_state_dict(found.part("net/"), strict=False)
     alignment = found.progress.get("alignment")
     return Translator(net.to(device).eval(), *known, device=device, alignment=alignment)

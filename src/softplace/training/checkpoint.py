@@ -70,7 +70,7 @@ class Checkpoint:
     @classmethod
     def parameters(cls, net: nn.Module, progress: Mapping[str, Any]) -> Self:
         """The net alone."""
-        tensors = {f"net/{name}": value.detach().to("cpu", copy=True) for name, value in net.state_dict().items()}
+        tensors = {f"net/{name}": value.detach().to("cpu", copy=True) for name, value in own_tensors(net).items()}
         return cls(tensors={name: value.contiguous() for name, value in tensors.items()}, progress=progress)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ class Checkpoint:
 
     def restore(self, net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Put the net, its optimizer and the random generators where they were."""
-        net.load_state_dict(self.part("net/"))
+        net.load_state_dict(self.part("net/"), strict=False)  # `fit` has looked
         state = {}
         for index, (name, _) in enumerate(net.named_parameters()):
             if found := self.part(f"optimizer/{name}/"):
@@ -88,6 +88,13 @@ class Checkpoint:
         torch.set_rng_state(self.tensors["random/cpu"])
         if next(net.parameters()).is_cuda and "random/cuda" in self.tensors:
             torch.cuda.set_rng_state(self.tensors["random/cuda"])
+
+
+def own_tensors(net: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a net's state, each once, by the first of its names: matrices may be tied."""
+    named = net.state_dict(keep_vars=True)
+    first = {id(value): name for name, value in reversed(named.items())}
+    return {name: named[name] for name in named if first[id(named[name])] == name}
 
 
 def write(path: Path, content: bytes) -> None:
@@ -192,7 +199,7 @@ def fit(folder: Path, net: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         InputError: They are not.
     """
-    expected = {name: (value.shape, value.dtype) for name, value in net.state_dict().items()}
+    expected = {name: (value.shape, value.dtype) for name, value in own_tensors(net).items()}
     got = {name: (value.shape, value.dtype) for name, value in checkpoint.part("net/").items()}
     if expected != got:
         names = sorted(name for name in {*expected, *got} if expected.get(name) != got.get(name))

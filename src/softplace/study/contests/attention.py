@@ -97,10 +97,10 @@ class Translate(Task):
     @cached_property
     def buckets(self) -> tuple[Pairs, ...]:
         """What is trained on, in batches of like length: of each bucket (E, B, ...)."""
-        found: dict[tuple[int, int], list[tuple[list[int], list[int]]]] = {}
+        found: dict[int, list[tuple[list[int], list[int]]]] = {}
         encoded = [self._encoded(each) for each in self.trained()]
         for pair in sorted(encoded, key=lambda each: (len(each[0]), len(each[1]))):
-            found.setdefault((len(pair[0]) // _APART, 0), []).append(pair)
+            found.setdefault(len(pair[0]) // _APART, []).append(pair)
         made = []
         for some in found.values():
             whole = len(some) // self.batch * self.batch
@@ -389,7 +389,8 @@ def contest(options: Options) -> Contest:
             chosen.append(ParallelText(**about, **TEXT_SIZES[preset][kind], **TEXT[preset], **given))
     for arm in arms:
         if arm not in ARMS:
-            check_arm(chosen[0], arm, "loss")
+            for task in chosen:
+                check_arm(task, arm, "loss")
     return Contest(
         place="attention",
         name="attention",

@@ -142,7 +142,7 @@ class Translators(Members):
         made = greedy(net, pairs.source, self._mask(pairs.source), begin=BEGIN, end=END)
         said = [self.task.target_tokens.decode(each.words) for each in made]
         meant = [self.task.target_tokens.decode(self.task.target_tokens.encode(each.target)[:-1]) for each in examples]
-        found = scores(said, meant)
+        found, _ = scores(said, meant)
         return {name: found[name] for name in ("exact", "bleu") if name in found}
 
     @torch.no_grad()
@@ -154,7 +154,7 @@ class Translators(Members):
         words = pairs.wanted != PAD
         real = (pairs.source != PAD).unsqueeze(1)
         total = weights.sum(-1, keepdim=True)
-        shares = torch.where(total > 0, weights / torch.where(total > 0, total, 1.0), 1.0 / weights.shape[-1])
+        shares = torch.where(total > 0, weights / torch.where(total > 0, total, 1.0), real / real.sum(-1, keepdim=True))
         bits = torch.special.entr(shares).sum(-1) / math.log(2)
         left = ((weights < _SMALL) & real).sum(-1) / real.sum(-1)
         metrics = {"entropy": float(bits[words].mean()), "sparsity": float(left[words].mean())}
