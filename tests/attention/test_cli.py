@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sacrebleu
 
-from softplace.attention import translating
+from softplace.attention import pharaoh, translating
 from softplace.attention.translator import Search, load
 from tests.attention.small import shrink
 from tests.command import Command
@@ -134,7 +134,7 @@ def test_what_is_printed(command: Command, trained: str, tmp_path: Path) -> None
     assert plain == [
         each.text for each in load(tmp_path / trained).translate(text.decode().splitlines(), Search(beam=5))
     ]
-    assert len(command("translate", trained, "--best", "3", stdin=text).out.splitlines()) == 6
+    assert len(command("translate", trained, "--best", "3", stdin=text + b"\n").out.splitlines()) == 9
     drawn = command("translate", trained, "--heat-map", "--layer", "0", "--head", "1", stdin=text).out
     assert any(shade in drawn for shade in "░▒▓█")
     weights = command("translate", trained, "--weights", "--beam", "1", stdin=b"nine\n").out.splitlines()
@@ -161,7 +161,7 @@ def test_what_is_printed(command: Command, trained: str, tmp_path: Path) -> None
         (["trained", "--layer", "7", "--align"], b"nine\n", "'layer' and 'head' must be below 2 and 2"),
         (["trained", "--head", "2", "--align"], b"nine\n", "'layer' and 'head' must be below 2 and 2"),
         (["trained", "--threshold", "0", "--align"], b"nine\n", "'threshold' must be above 0"),
-        (["trained", "--temperature", "-1"], b"nine\n", "'temperature' must be above 0"),
+        (["trained", "--temperature", "-1"], b"nine\n", "'temperature' must be a number from 1e-6"),
         (["trained", "--precision", "half"], b"nine\n", "Unknown 'precision' 'half'"),
         (["trained", "--device", "gpu"], b"nine\n", "Known: auto, cpu, cuda"),
         (["trained"], b"nine " * 20_000, "Line 1 must have at most 1,000 tokens. Got 20,001."),
@@ -209,3 +209,31 @@ def test_what_cannot_be_scored_is_said(arguments: list[str], said: str, command:
     for name, text in (("said", "a\n"), ("longer", "a\nb\n"), ("empty", "")):
         (tmp_path / name).write_text(text)
     assert said in command.refused("score", *arguments)
+
+
+# align
+
+
+def test_links_of_pairs_that_anyone_translated(command: Command, trained: str, tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("twenty one , seven\n\nnine\n")
+    (tmp_path / "target").write_text("ein und zwanzig , sieben\n\nneun\n")
+    done = command("align", trained, "source", "target", "--layer", "0")
+    assert (done.code, done.err) == (0, "")
+    pairs = [("twenty one , seven", "ein und zwanzig , sieben"), ("nine", "neun")]
+    one, two = (pharaoh(each) for each in load(tmp_path / trained).links(pairs, layer=0))
+    assert done.out.splitlines() == [one, "", two]
+    (tmp_path / "gold").write_text(f"{one}\n\n{two}\n")
+    said = command("align", trained, "source", "target", "--layer", "0", "--gold", "gold").out
+    assert said == "alignment error rate: 0.0000, 2 sentences\n"
+    (tmp_path / "wrong").write_text("0-9\n\n0-9\n")
+    said = command("align", trained, "source", "target", "--gold", "wrong").out
+    assert said == "alignment error rate: 1.0000, 2 sentences\n"
+    drawn = command("align", trained, "source", "target", "--heat-map").out
+    assert any(shade in drawn for shade in "░▒▓█")
+    (tmp_path / "short").write_text("0-0\n")
+    assert "'short' must have as many lines as 'source', 3. Got 1." in command.refused(
+        "align", trained, "source", "target", "--gold", "short"
+    )
+    (tmp_path / "odd").write_text("0-0\nx\n0-0\n")
+    assert "A link must be two numbers" in command.refused("align", trained, "source", "target", "--gold", "odd")
+    assert "must have as many lines" in command.refused("align", trained, "source", "short")

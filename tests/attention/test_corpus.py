@@ -55,7 +55,8 @@ def test_pairs_in_a_file_are_those_in_memory(tmp_path: Path) -> None:
 
 def test_files_are_cut_held_out_and_known_again(tmp_path: Path) -> None:
     data = files(tmp_path)
-    assert data.prepare(tmp_path) == 0
+    data.prepare(tmp_path)
+    assert data.notes == []
     trained = data.epoch(0)
     assert data.epoch(1) is trained
     assert (len(trained), len(data.validation)) == (38, 2)
@@ -81,10 +82,29 @@ def test_long_pairs_are_left_out_and_counted(tmp_path: Path) -> None:
     options: dict[str, Any] = {"valid_source": tmp_path / "a", "valid_target": tmp_path / "b", "kind": "words"}
     more: dict[str, Any] = {"words": None, "lower": False, "shared": True, "known": None}
     data = FileData(source, target, longest=10, **options, **more)
-    assert data.prepare(tmp_path) == 1
-    assert len(data.epoch(0)) == 39
+    data.prepare(tmp_path)
+    assert (len(data.epoch(0)), len(data.validation)) == (39, 39)
+    assert data.notes == [
+        "1 pairs to validate on have more than 10 tokens and are left out.",
+        "1 pairs of more than 10 tokens are left out.",
+    ]
+    with pytest.raises(InputError, match=r"'longest_pair' must leave a pair to validate on\. Got 2 tokens"):
+        FileData(source, target, longest=2, **options, **more)
+    short = write(tmp_path / "short", ["a"])
+    options |= {"valid_source": short, "valid_target": short}
     with pytest.raises(InputError, match=r"'longest_pair' must leave a pair to train on\. Got 2 tokens"):
         FileData(source, target, longest=2, **options, **more).prepare(tmp_path)
+
+
+def test_what_a_person_should_know_of_the_files_is_noted(tmp_path: Path) -> None:
+    source, target = write(tmp_path / "a", [*GERMAN, "", "x"]), write(tmp_path / "b", [*ENGLISH, "y", ""])
+    options: dict[str, Any] = {"kind": "words", "words": None, "lower": False, "shared": True, "known": None}
+    options |= {"longest": 99, "valid_source": None, "valid_target": None}
+    assert FileData(source, target, **options).notes == ["2 pairs of which a side is empty are left out."]
+    assert FileData(source, source, **options).notes == [
+        "1 pairs of which a side is empty are left out.",
+        "41 of 41 targets equal their sources: a net learns to copy. Are these the right files?",
+    ]
 
 
 def test_bad_files(tmp_path: Path) -> None:
@@ -111,7 +131,9 @@ def test_number_words_hold_lists_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not held & set(trained)
     assert len(set(trained)) > 700
     assert {each.source.count(",") for each in data.held("length", 20, numbers=4)} == {3}
-    assert [each.source for each in data.validation] != [each.source for each in data.test()]
+    validation, test = ([each.source for each in some] for some in (data.validation, data.test()))
+    assert len({*validation, *test}) == len(validation) + len(test)  # all different
+    assert not set(validation) & {each.source for each in data.held("length", 20, numbers=2)}
     pair = data.validation[0]
     assert pair.links
     assert max(i for i, _ in pair.links) < len(pair.source.split())
@@ -134,6 +156,10 @@ def test_data_by_name() -> None:
         ("number-words:en-de", {"length": (1, 2)}, r"must be count=\[1,3\]"),
         ("number-words:en-de", {"count": 3}, r"must be count=\[1,3\]"),
         ("number-words:en-de", {"count": (3, 1)}, "two ascending whole numbers"),
+        ("number-words:en-de", {"count": [1]}, r"'count' must be two ascending whole numbers from 1 to 1000\. Got \(1,\)"),
+        ("number-words:en-de", {"count": [1, 2, 3]}, "two ascending whole numbers"),
+        ("number-words:en-de", {"count": [1.0, 2.5]}, "two ascending whole numbers"),
+        ("number-words:en-de", {"digits": [1, 10]}, "two ascending whole numbers from 1 to 9"),
     ):
         with pytest.raises(InputError, match=message):
             number_words(text, 0, options)

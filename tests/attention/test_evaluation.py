@@ -8,11 +8,11 @@ import pytest
 import sacrebleu
 import torch
 
-from softplace.attention import evaluation, scoring
+from softplace.attention import evaluation, scoring, tokens
 from softplace.attention.corpus import Example, number_words
 from softplace.attention.evaluation import by_words, digest_of, evaluate, weights_are
-from softplace.attention.scoring import score_files, scores, shown, signatures_of
-from softplace.attention.translator import Looks, load
+from softplace.attention.scoring import score_files, scores, shown
+from softplace.attention.translator import Looks, Translator, load
 from softplace.errors import InputError
 from tests.attention.small import shrink
 
@@ -21,20 +21,27 @@ MEANT = ["Ein Mann fährt Fahrrad .", "Zwei Hunde spielen im Schnee.", "Niemand 
 
 
 def test_scores_are_sacrebleus() -> None:
-    found = scores(SAID, MEANT)
+    found, signatures = scores(SAID, MEANT)
     assert found["exact"] == 0.25
     assert found["bleu"] == sacrebleu.corpus_bleu(SAID, [MEANT]).score
     assert found["bleu_lower"] == sacrebleu.corpus_bleu(SAID, [MEANT], lowercase=True).score > found["bleu"]
     assert found["chrf"] == sacrebleu.corpus_chrf(SAID, [MEANT]).score
-    assert scores([], []) == {}
-    signatures = signatures_of(SAID, MEANT)
-    assert signatures is not None
+    assert scores([], []) == ({}, {})
     assert signatures["bleu"] == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
     assert "case:lc" in signatures["bleu_lower"]
 
 
 def test_spaces_do_not_make_a_sentence_another() -> None:
-    assert scores(["a  b "], ["a b"])["exact"] == 1.0
+    assert scores(["a  b "], ["a b"])[0]["exact"] == 1.0
+
+
+def test_exact_is_what_the_tokens_can_say() -> None:
+    assert scores(["the cat , dog ."], ["The cat, dog."], ["the cat , dog ."])[0]["exact"] == 1.0
+    texts = ["The cat, dog."]
+    made = tokens.learn("words", texts, lower=True)
+    translator = Translator(torch.nn.Linear(1, 1), made, made)
+    assert translator.scores(["the cat , dog ."], texts)[0]["exact"] == 1.0
+    assert translator.scores(["<unk> ."], ["a ."])[0]["exact"] == 0.0  # an unknown word is not said right by its name
 
 
 def test_files_are_scored_by_one_or_more_references(tmp_path: Path) -> None:
@@ -61,8 +68,7 @@ def test_files_are_scored_by_one_or_more_references(tmp_path: Path) -> None:
 
 def test_without_sacrebleu_there_is_the_exact_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "_metrics", dict)
-    assert scores(SAID, MEANT) == {"exact": 0.25}
-    assert signatures_of(SAID, MEANT) is None
+    assert scores(SAID, MEANT) == ({"exact": 0.25}, {})
     with pytest.raises(InputError, match=r"package sacrebleu\. Got none\. Install softplace\[attention\]"):
         score_files("a", ["b"])
 
@@ -133,5 +139,6 @@ def test_an_evaluation_has_all_parts(model: str, folders: dict[str, Path], monke
     assert {"exact", "greedy_exact", "bleu", "greedy_chrf", "signatures", "sentences"} <= set(found["test"])
     assert [each["label"] for each in found["by_length"]] == ["1", "2", "3"]
     assert (found["alignment"] is None) == (model == "rnnencdec")
-    assert all(math.isfinite(value) for value in found["weights"].values())
+    assert (found["weights"] is None) == (model == "rnnencdec")
+    assert all(math.isfinite(value) for value in (found["weights"] or {}).values())
     json.dumps(found, allow_nan=False)

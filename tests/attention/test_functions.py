@@ -210,6 +210,17 @@ def test_a_query_that_may_attend_to_nothing_gets_zeros(chosen: str | Map) -> Non
         assert not gradients[0][0, :, 1].any()
 
 
+@pytest.mark.parametrize("shape", [(T, 1), (1, 1), (), (1, S)])
+def test_a_sink_takes_every_mask_that_broadcasts(shape: tuple[int, ...]) -> None:
+    query, key, value = parts()
+    mask, sink = torch.rand(shape) > 0.3, torch.randn(H).double()
+    whole = mask.expand(B, H, T, S)
+    for chosen in ("softmax", "sparsemax"):
+        found = dot_product_attention(query, key, value, map=chosen, mask=mask, sink=sink)
+        expected = dot_product_attention(query, key, value, map=chosen, mask=whole, sink=sink)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 def test_a_sink_is_a_key_without_a_value() -> None:
     query, key, value = parts()
     sink = torch.randn(H).double()

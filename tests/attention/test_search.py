@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softplace.attention import Transformer
+from softplace.attention import RNNEncDec, RNNSearch, Transformer
 from softplace.attention.search import Hypothesis, beam_search, greedy, sample
 from softplace.errors import InputError
 
@@ -179,6 +179,36 @@ def test_a_transformer_is_searched_with_its_cache() -> None:
         assert one.log_probability == pytest.approx(float(chances.detach()), abs=1e-4)
 
 
+@pytest.mark.parametrize("make", [Transformer, RNNSearch])
+def test_nets_give_no_sentence_of_no_source(make: Any) -> None:
+    net = make(source_words=9, target_words=9, **({"width": 8, "heads": 2} if make is Transformer else {"hidden": 4}))
+    nothing = torch.empty(0, 3, dtype=torch.long)
+    assert greedy(net.eval(), nothing, begin=BEGIN, end=END) == []
+    assert beam_search(net, nothing, begin=BEGIN, end=END) == []
+
+
+@pytest.mark.parametrize("make", [Transformer, RNNSearch, RNNEncDec])
+@pytest.mark.parametrize(
+    ("source", "mask", "said"),
+    [
+        (torch.zeros(2, 3), None, "'source' must be whole numbers of words, (B, S). Got torch.float32"),
+        (torch.zeros(3, dtype=torch.long), None, "Got torch.int64 of shape (3,)"),
+        (torch.tensor([[1, 9]]), None, "'source' must be numbers from 0 to 8, as many as there are words. Got 9"),
+        (torch.tensor([[-1, 2]]), None, "Got -1"),
+        (torch.zeros(2, 0, dtype=torch.long), None, "'source' must have a word or more"),
+        (torch.tensor([[1, 2]]), torch.ones(1, 3, dtype=torch.bool), "'source_mask' must be bool of shape (1, 2)"),
+        (torch.tensor([[1, 2]]), torch.ones(1, 2), "'source_mask' must be bool"),
+    ],
+)
+def test_nets_say_what_words_they_cannot_read(make: Any, source: Tensor, mask: Any, said: str) -> None:
+    net = make(source_words=9, target_words=9, **({"width": 8, "heads": 2} if make is Transformer else {"hidden": 4}))
+    with pytest.raises(InputError) as caught:
+        net(source, torch.tensor([[BEGIN]]), mask)
+    assert said in str(caught.value)
+    with pytest.raises(InputError, match=r"'target' must be numbers from 0 to 8, .* Got 9"):
+        net(torch.tensor([[1, 2]]), torch.tensor([[9]]))
+
+
 def test_no_source_gives_no_sentence() -> None:
     nothing = torch.empty(0, 3, dtype=torch.long)
     assert greedy(Table(0), nothing, begin=BEGIN, end=END) == []
@@ -188,10 +218,16 @@ def test_no_source_gives_no_sentence() -> None:
 @pytest.mark.parametrize(
     ("search", "change", "said"),
     [
-        (beam_search, {"beam": 0}, "'beam' must be at least 1. Got 0"),
-        (beam_search, {"length_penalty": -1.0}, "'length_penalty' must be 0 or more. Got -1.0"),
-        (greedy, {"longest": 0}, "'longest' must be at least 1. Got 0"),
-        (sample, {"temperature": 0.0}, "'temperature' must be above 0. Got 0.0"),
+        (beam_search, {"beam": 0}, "'beam' must be a whole number from 1 to 1,000. Got 0"),
+        (beam_search, {"beam": 10**12}, "'beam' must be a whole number from 1 to 1,000"),
+        (beam_search, {"beam": 2.5}, "'beam' must be a whole number"),
+        (beam_search, {"length_penalty": -1.0}, "'length_penalty' must lie in [0, 10]. Got -1.0"),
+        (beam_search, {"length_penalty": 1e9}, "'length_penalty' must lie in [0, 10]"),
+        (greedy, {"longest": 0}, "'longest' must be a whole number from 1"),
+        (greedy, {"longest": 2.5}, "'longest' must be a whole number"),
+        (sample, {"temperature": 0.0}, "'temperature' must be a number from 1e-6. Got 0.0"),
+        (sample, {"temperature": 1e-45}, "'temperature' must be a number from 1e-6"),
+        (sample, {"temperature": "x"}, "'temperature' must be a number from 1e-6. Got 'x'"),
     ],
 )
 def test_what_cannot_be_used_is_said(search: Any, change: dict[str, Any], said: str) -> None:

@@ -49,13 +49,29 @@ def test_numbers_of_a_token_say_its_word() -> None:
     for kind, expected in (("words", [0, 1, 2]), ("characters", None), ("bpe", None)):
         made = tokens.learn(kind, TEXTS)
         numbers = made.encode(text)
-        places = made.words(numbers)
+        places = made.places(text)
         assert len(places) == len(numbers) - 1
         assert places == (expected or places)
+        assert made.words(numbers) == places
         found: dict[int, str] = {}
         for number, place in zip(numbers, places, strict=False):
             found[place] = found.get(place, "") + made.names([number])[0].replace("▁", "").replace(" ", "")
         assert [word for word in found.values() if word] == text.split()
+
+
+def test_words_are_those_between_spaces() -> None:
+    texts = ["The cat, dog. a b"]
+    words = tokens.learn("words", texts)
+    assert words.places("The cat, dog.") == [0, 1, 1, 2, 2]
+    assert words.words(words.encode("The cat, dog.")) == [0, 1, 2, 3, 4]  # as it spells them: The cat , dog .
+    assert tokens.learn("characters", texts).places(" a b  cat ") == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+    spaced = tokens.WordTokens(words.vocabulary, spaced=True)  # type: ignore[attr-defined]
+    assert spaced.places("The cat, dog.") == [0, 1, 2]
+    pieces = tokens.learn("bpe", TEXTS)
+    numbers = pieces.encode("ein☃Mann")
+    said = pieces.decode(numbers).split()
+    assert pieces.words(numbers)[-1] == len(said) - 1
+    assert set(pieces.places("ein☃Mann")) == {0}
 
 
 def test_small_letters() -> None:
@@ -76,7 +92,7 @@ def test_few_pieces_are_as_many_as_there_are() -> None:
     [
         ("bpe", 20, r"'words' must be at least \d+: the texts have so many characters\. Got 20"),
         ("bpe", 9999, r"'words' must be at most \d+ for texts like these\. Got 9,999"),
-        ("words", 4, r"'words' must be above 4, the special ones\. Got 4"),
+        ("words", 4, r"'words' must be above 4, the special ones, and at most 10,000,000\. Got 4"),
         ("word", None, r"Unknown 'tokens' 'word'\. Did you mean 'words'\?"),
     ],
 )

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from softplace.attention import _loop, training
+from softplace.attention import Transformer, _loop, training
 from softplace.attention.config import TranslationConfig
 from softplace.attention.training import DivergenceError, TranslationResult, summary
 from softplace.attention.translator import load
 from softplace.errors import InputError
 from softplace.progress import Silent
-from softplace.training.checkpoint import CHECKPOINT, CONFIG
+from softplace.training.checkpoint import CHECKPOINT, CONFIG, Checkpoint, fit
 from softplace.training.folder import CURVE, EVALUATION, MODEL, PAGE, TOKENS, read_curve
 from tests.attention.small import shrink, small
 
@@ -83,6 +83,41 @@ def test_what_a_training_leaves_and_says(tmp_path: Path) -> None:
     again = small(tmp_path, model="rnnsearch", map="entmax15")
     assert (tmp_path / EVALUATION).stat().st_mtime_ns == before
     assert again.evaluation == result.evaluation
+
+
+def test_a_kill_between_a_validation_and_its_checkpoint_loses_no_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {"average": 1, "checkpoint_seconds": 1e6}
+    small(tmp_path / "whole", steps=16, **given)
+    keep = _loop.Loop._keep
+
+    def killed(loop: _loop.Loop, folder: Any) -> None:
+        if loop.step == 12:
+            raise RuntimeError("killed")
+        keep(loop, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_loop.Loop, "_keep", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            small(tmp_path / "killed", steps=16, **given)
+    shorter = small(Path(shutil.copytree(tmp_path / "killed", tmp_path / "shorter")), steps=10, **given)
+    assert shorter.step == 10
+    small(tmp_path / "killed", steps=16, **given)
+    same(tmp_path / "killed", tmp_path / "whole")
+    for path in (tmp_path / "killed").glob("snap*"):
+        path.unlink()
+    assert small(tmp_path / "killed", steps=18, **given).step == 18  # what somebody took away is not averaged
+
+
+def test_tied_matrices_are_kept_once(tmp_path: Path) -> None:
+    net = Transformer(source_words=9, target_words=9, width=8, heads=2, inner=8, tied="all")
+    kept = Checkpoint.parameters(net, {})
+    assert sum(each.numel() for each in kept.tensors.values()) == sum(each.numel() for each in net.parameters())
+    other = Transformer(source_words=9, target_words=9, width=8, heads=2, inner=8, tied="all")
+    fit(tmp_path, other, kept)
+    other.load_state_dict(kept.part("net/"), strict=False)
+    assert all(torch.equal(one, two) for one, two in zip(net.parameters(), other.parameters(), strict=True))
 
 
 def test_the_mean_of_snapshots_is_their_mean(tmp_path: Path) -> None:
@@ -251,7 +286,17 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "one file": ({"source": "a"}, "'source' and 'target' must come together"),
     "both": ({"data": "number-words:en-de", "source": "a", "target": "b"}, "exclude each other"),
     "no file": ({"source": "nowhere.de", "target": "nowhere.en"}, "'nowhere.de' must be a text file"),
-    "one test file": ({"test_source": "a"}, "'test-source' and 'test-target' must come together"),
+    "one test file": ({"test_source": "a"}, "'test-source' is of files. Got 'a' and number words"),
+    "tokens": ({"tokens": "words"}, "'tokens' is of files"),
+    "separate": ({"shared": False}, "'separate' is of files"),
+    "a function": ({"map": torch.softmax}, "'map' of a training must be a name"),
+    "a row of one": ({"map": "topk_softmax"}, "'map' must take a row of one score"),
+    "logarithms": ({"map": "log_softmax"}, "'map' must give weights"),
+    "dropout": ({"dropout": 1.0}, r"'dropout' must lie in \[0, 1\). Got 1.0"),
+    "no dropout": ({"dropout": math.nan}, r"'dropout' must lie in \[0, 1\). Got nan"),
+    "no rnn dropout": ({"model": "rnnsearch", "dropout": -1.0}, r"'dropout' must lie in \[0, 1\). Got -1.0"),
+    "too wide": ({"inner": 10**12}, "'inner' must be at most 100,000"),
+    "accumulate": ({"accumulate": 10**12}, "'accumulate' must be a whole number from 1 to 10,000"),
 }
 
 
@@ -295,5 +340,10 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     content = (copy("damaged") / CHECKPOINT).read_bytes()
     (tmp_path / "damaged" / CHECKPOINT).write_bytes(content[: len(content) // 2])
     refused(tmp_path / "damaged", "expected a whole checkpoint. Got a damaged one")
+    shutil.copy(copy("model") / MODEL, tmp_path / "model" / CHECKPOINT)
+    refused(tmp_path / "model", "Got a damaged one: a file of another kind")
+    change(copy("sizes") / CONFIG, '"sizes": {', '"sizes": "x", "more": {')
+    refused(tmp_path / "sizes", "expected exactly the settings of a training")
+    refused(copy("bad"), r"'dropout' must lie in", fresh=True, dropout=1.0)
     fresh = small(tmp_path / "damaged", steps=4, fresh=True, map="sparsemax")
     assert fresh.config.sizes["map"] == "sparsemax"

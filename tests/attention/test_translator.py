@@ -1,5 +1,6 @@
 """A trained translator: what it returns for lines of every kind, what it looked at, and which folders it opens."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from softplace.attention import Transformer, tokens
 from softplace.attention.number_words import NumberWords
 from softplace.attention.text import BEGIN, END
 from softplace.attention.translating import Printing, heat_map, translations
@@ -66,7 +68,7 @@ def test_unknown_characters_are_read_as_unknown(translator: Translator) -> None:
 
 def test_a_line_that_is_too_long_is_named(translator: Translator) -> None:
     with pytest.raises(InputError, match=r"Line 3 must have at most 1,000 tokens\. Got 20,001\. Is it one sentence"):
-        translator.translate(["nine", "", "nine " * 20_000])
+        translator.translate(["nine", "", "nine " * 20_000], longest=1000)
     with pytest.raises(InputError, match=r"Line 13 must have at most 2 tokens\. Got 3\."):
         translator.hypotheses(["nine", "nine ,"], Search(), longest=2, before=11)
 
@@ -158,7 +160,8 @@ def test_what_is_printed_of_a_line(folders: dict[str, Path]) -> None:
     translator = load(folders["transformer"])
 
     def printed(**given: object) -> list[str]:
-        printing = Printing(way={"layer": 0, "head": None, "shift": None, "threshold": None}, **given)  # type: ignore[arg-type]
+        layer = 0 if given.get("align") else None
+        printing = Printing(way={"layer": layer, "head": None, "shift": None, "threshold": None}, **given)  # type: ignore[arg-type]
         return list(translations(translator, LINES, Search(beam=2), printing, longest=99))
 
     plain = [each.text for each in translator.translate(LINES, Search(beam=2))]
@@ -169,13 +172,21 @@ def test_what_is_printed_of_a_line(folders: dict[str, Path]) -> None:
     assert aligned[0].split(" ||| ")[1] == " ".join(f"{i}-{j}" for i, j in sorted(found))
     assert aligned[1] == " ||| "
     several = printed(best=2)
-    assert len(several) == 2 * 4 + 2  # an empty line has one translation
-    for place, line in ((0, 0), (3, 2)):
+    assert len(several) == 2 * len(LINES)
+    assert several[2:4] == [" ||| 0.0000"] * 2  # an empty line has as many, so that n-best files keep step
+    for place, line in ((0, 0), (4, 2)):
         scores = [float(text.rsplit(" ||| ", 1)[1]) for text in several[place : place + 2]]
         assert scores == sorted(scores, reverse=True)
         assert several[place].startswith(plain[line] + " ||| ")
     with pytest.raises(InputError, match=r"'best' must lie between 1 and 'beam', 2\. Got 3\."):
         printed(best=3)
+    with pytest.raises(InputError, match=r"'pieces' says how links are found\. Got it without them"):
+        printed(by_words=False)
+    way = {"layer": None, "head": None, "shift": 1, "threshold": None}
+    with pytest.raises(InputError, match=r"'shift' says how links are found"):
+        list(translations(translator, LINES, Search(), Printing(way=way, heat_map=True), longest=99))
+    with pytest.raises(InputError, match=r"'best' must lie between 1 and 1, as many as are drawn\. Got 2"):
+        list(translations(translator, LINES, Search(temperature=1.0), Printing(best=2, way={}), longest=99))
 
 
 # Folders
@@ -200,6 +211,20 @@ def test_a_folder_that_has_no_translator_says_what_is_missing(folders: dict[str,
     (tmp_path / "half" / MODEL).write_bytes(content[:1000])
     with pytest.raises(InputError, match=r"expected a whole checkpoint\. Got a damaged one"):
         load(tmp_path / "half")
+    content = json.loads((copy("words") / TOKENS).read_text(encoding="utf-8"))
+    for name, damage in {
+        "source": lambda: content.pop("source"),
+        "numbers": lambda: content.update(source={"kind": "words", "words": [1], "lower": False, "spaced": True}),
+        "other": lambda: content.update(source=content["target"]),
+    }.items():
+        whole = dict(content)
+        damage()
+        (tmp_path / "words" / TOKENS).write_text(json.dumps(content), encoding="utf-8")
+        said = "expected the vocabularies that the net was trained with" if name == "other" else "Got damaged ones"
+        with pytest.raises(InputError, match=said):
+            load(tmp_path / "words")
+        content.clear()
+        content.update(whole)
     shutil.copy(folders["transformer"] / MODEL, copy("other") / MODEL)
     with pytest.raises(InputError, match=r"model\.safetensors"):
         load(tmp_path / "other")
@@ -209,6 +234,22 @@ def test_a_training_under_way_translates_too(folders: dict[str, Path], tmp_path:
     unfinished = Path(shutil.copytree(folders["rnnsearch"], tmp_path / "a"))
     (unfinished / MODEL).unlink()
     assert len(load(unfinished).translate(LINES)) == len(LINES)
+
+
+def test_a_net_without_attention_has_no_links(folders: dict[str, Path]) -> None:
+    translator = load(folders["rnnencdec"])
+    for printing in (Printing(align=True, way={}), Printing(heat_map=True, way={}), Printing(weights=True, way={})):
+        with pytest.raises(InputError, match="An RNNEncDec looks at nothing"):
+            list(translations(translator, LINES, Search(), printing, longest=99))
+
+
+def test_learned_positions_cut_a_translation_and_refuse_a_longer_line() -> None:
+    made = tokens.learn("words", ["a b"])
+    net = Transformer(source_words=6, target_words=6, width=8, heads=2, inner=8, positions="learned", longest=12)
+    translator = Translator(net.eval(), made, made)
+    assert len(translator.translate(["a " * 11])[0].numbers) <= 12
+    with pytest.raises(InputError, match=r"Line 2 must have at most 12 tokens\. Got 13\. .* no more positions"):
+        translator.translate(["a", "a " * 12])
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ Axis legend: B sentences, S source words, T target words, E width of a feature.
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -198,7 +198,8 @@ class Loop:
                 if folder and (validates or stop or time.monotonic() - kept >= checkpoint_seconds):
                     self._keep(folder)
                     kept, kept_step = time.monotonic(), self.step
-                    _drop_snapshots(folder.path, self._kept())  # not before: the old checkpoint needs others
+                    if validates:  # not before: the old checkpoint needs others
+                        _drop_snapshots(folder.path, self._kept())
                 if stop:
                     raise KeyboardInterrupt
                 self._display.show(self._snapshot(steps, time.monotonic() - start))
@@ -314,11 +315,11 @@ class Loop:
                 name: value.detach().clone() for name, value in checkpoint.own_tensors(self.net).items()
             }
         }
-        with suppress(ValueError):
-            candidates[f"step {self.best()}"] = read_snapshot(folder.path, self.config, self.best())
+        if self.validations and (best := read_snapshot(folder.path, self.config, self.best())) is not None:
+            candidates[f"step {self.best()}"] = best
         steps = [int(row["step"]) for row in self.validations[-self.config.average :]]
-        if len(steps) > 1:
-            kept = [read_snapshot(folder.path, self.config, step) for step in steps]
+        kept = [each for step in steps if (each := read_snapshot(folder.path, self.config, step)) is not None]
+        if len(kept) == len(steps) > 1:
             mean = {name: torch.stack([each[name].double() for each in kept]).mean(0) for name in kept[0]}
             candidates[f"mean of steps {steps[0]} to {steps[-1]}"] = {
                 name: value.to(kept[0][name].dtype) for name, value in mean.items()
@@ -398,16 +399,10 @@ def keep_snapshot(folder: Path, config: TranslationConfig, net: nn.Module, row: 
     checkpoint.save(folder, config, kept, _snapshot_name(int(row["step"])))
 
 
-def read_snapshot(folder: Path, config: TranslationConfig, step: int) -> dict[str, Tensor]:
-    """Parameters that were kept.
-
-    Raises:
-        ValueError: There are none of that step.
-    """
+def read_snapshot(folder: Path, config: TranslationConfig, step: int) -> dict[str, Tensor] | None:
+    """Parameters that were kept; None where somebody took them away."""
     found = checkpoint.read(folder, config, _snapshot_name(step))
-    if found is None:
-        raise ValueError(f"no snapshot of step {step}")
-    return found.part("net/")
+    return None if found is None else found.part("net/")
 
 
 def _drop_snapshots(folder: Path, kept: Sequence[int] | set[int]) -> None:

@@ -19,6 +19,7 @@ class TranslationConfig(Settings):
     Args:
         model: "transformer", "rnnsearch" or "rnnencdec".
         data: What the pairs are, see `Data.record`.
+        vocabularies: Which they are, see `translator.digest_of_tokens`.
         source_words, target_words: V of each language.
         sizes: All other arguments of the net.
     """
@@ -27,6 +28,7 @@ class TranslationConfig(Settings):
 
     model: str
     data: Mapping[str, Any]
+    vocabularies: str
     source_words: int
     target_words: int
     sizes: Mapping[str, Any]

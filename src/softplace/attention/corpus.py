@@ -243,6 +243,12 @@ class FileData:
             raise InputError(
                 "'valid-source' and 'valid-target' must come together. Got one of them. Give both, or none."
             )
+        for path in (source, target):
+            if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+                raise InputError(
+                    f"{os.fspath(path)!r} must be a file, which can be read more than once. Got a pipe or a device. "
+                    "Write it to a file."
+                )
         self._paths = source, target
         self.notes: list[str] = []
         self._longest = longest
@@ -299,6 +305,10 @@ class FileData:
             raise InputError(
                 f"'longest_pair' must leave a pair to validate on. Got {longest} tokens, less than any. Raise it."
             )
+        if not any(self._encoded(*pair) for pair in self._texts()):
+            raise InputError(
+                f"'longest_pair' must leave a pair to train on. Got {longest} tokens, less than any. Raise it."
+            )
         if left_out := len(self.validation) - len(fitting):
             self.notes.append(f"{left_out:,} pairs to validate on have more than {longest:,} tokens and are left out.")
         self.validation = fitting
@@ -319,10 +329,6 @@ class FileData:
         self._corpus = Corpus.streamed(encoded(), folder)
         if left_out:
             self.notes.append(f"{left_out:,} pairs of more than {self._longest:,} tokens are left out.")
-        if not len(self._corpus):
-            raise InputError(
-                f"'longest_pair' must leave a pair to train on. Got {self._longest} tokens, less than any. Raise it."
-            )
 
     def _encoded(self, one: str, other: str) -> tuple[list[int], list[int]] | None:
         """A pair as numbers; None where a side is too long."""

@@ -6,14 +6,17 @@ Axis legend: L layers, H heads, T target tokens and the end, S source tokens and
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from softplace.attention.alignment import alignment_error_rate
 from softplace.attention.corpus import Data, Example, NumberWordsData
 from softplace.attention.rnnsearch import RNNEncDec
+from softplace.attention.scoring import scores
 from softplace.attention.translator import Looks, Search, Translator
 
+Score = Callable[[Sequence[str], Sequence[str]], tuple[dict[str, float], dict[str, str]]]
+"""Scores and signatures of translations and references, see `scoring.scores`."""
 BEAM = 5
 BUCKETS = (5, 10, 15, 20, 25, 30, 40, 50)
 """Source words, by spaces, up to which sentences are of like length."""
@@ -65,7 +68,7 @@ def evaluate(
     if isinstance(data, NumberWordsData):
         by_length = [
             _of_length(
-                translator,
+                translator.scores,
                 str(count),
                 count,
                 *_translated(translator, data.held("length", EACH, numbers=count), precision),
@@ -73,7 +76,7 @@ def evaluate(
             for count in range(1, LISTS + 1)
         ]
     else:
-        by_length = by_words(translator, lines, beam, targets)
+        by_length = by_words(lines, beam, targets, translator.scores)
     return {
         "test": test,
         "by_length": by_length,
@@ -83,7 +86,7 @@ def evaluate(
 
 
 def by_words(
-    translator: Translator, lines: Sequence[str], said: Sequence[str], targets: Sequence[str]
+    lines: Sequence[str], said: Sequence[str], targets: Sequence[str], score: Score = scores
 ) -> list[dict[str, Any]]:
     """Scores of sentences of like length: Bahdanau et al. 2015, figure 2."""
     found = []
@@ -93,15 +96,13 @@ def by_words(
         if places:
             label = f"{low + 1}-{high}" if high < math.inf else f"{low + 1}+"
             middle = sum(len(lines[place].split()) for place in places) / len(places)
-            found.append(_of_length(translator, label, middle, [said[p] for p in places], [targets[p] for p in places]))
+            found.append(_of_length(score, label, middle, [said[p] for p in places], [targets[p] for p in places]))
         low = int(min(high, 1 << 30))
     return found
 
 
-def _of_length(
-    translator: Translator, label: str, middle: float, said: Sequence[str], targets: Sequence[str]
-) -> dict[str, Any]:
-    return {"label": label, "length": middle, "sentences": len(said), **translator.scores(said, targets)[0]}
+def _of_length(score: Score, label: str, middle: float, said: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
+    return {"label": label, "length": middle, "sentences": len(said), **score(said, targets)[0]}
 
 
 def _translated(translator: Translator, examples: Sequence[Example], precision: str) -> tuple[list[str], list[str]]:

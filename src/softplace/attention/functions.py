@@ -108,10 +108,13 @@ def dot_product_attention(
             [0., 1.]])
     """
     _check(query, key, value, mask, dropout, sink)
-    if query.shape[-1] != key.shape[-1]:
+    if query.shape[-1] != key.shape[-1] or not query.shape[-1]:
         raise InputError(
-            f"'query' and 'key' must be of the same width. Got {query.shape[-1]} and {key.shape[-1]}. Project one."
+            f"'query' and 'key' must be of the same width, 1 or more. Got {query.shape[-1]} and {key.shape[-1]}. "
+            "Project one."
         )
+    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int | float)):
+        raise InputError(f"'scale' must be a number or None. Got {scale!r}. Leave it out for 1/sqrt(width).")
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     causal = causal and query.shape[-2] > 1  # the last query may attend to every key
     plain = map == "softmax" or map is maps.softmax
@@ -186,10 +189,14 @@ def additive_attention(
     """
     _check(query, key, value, mask, dropout)
     width = query.shape[-1]
-    if key.shape[-1] != width or direction.shape != (width,):
+    alike = isinstance(direction, Tensor) and direction.is_floating_point() and direction.device == query.device
+    if not alike or key.shape[-1] != width or direction.shape != (width,):
+        got = (
+            f"{direction.dtype} {tuple(direction.shape)}" if isinstance(direction, Tensor) else type(direction).__name__
+        )
         raise InputError(
-            f"'key' and 'direction' must have the width of 'query', {width}. Got {key.shape[-1]} and "
-            f"{tuple(direction.shape)}. Project queries and keys to the width of the direction."
+            f"'key' and 'direction' must have the width of 'query', {width}, and its device. Got {key.shape[-1]} and "
+            f"{got}. Project queries and keys to the width of the direction."
         )
 
     def score(some: Tensor, keys: Tensor) -> Tensor:
@@ -251,8 +258,8 @@ def multi_head_attention(
     Source: Vaswani et al. 2017, section 3.2.2.
     """
     width = projections.query_weight.shape[0]
-    if heads < 1 or width % heads:
-        raise InputError(f"'heads' must divide the width {width} of the projections. Got {heads}. Use e.g. 1.")
+    if not isinstance(heads, int) or heads < 1 or width % heads:
+        raise InputError(f"'heads' must divide the width {width} of the projections. Got {heads!r}. Use e.g. 1.")
     p = projections
     parts = (
         split_heads(linear(query, p.query_weight, p.query_bias), heads),
@@ -291,7 +298,7 @@ def attend_heads(
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, T, E) -> (B, H, T, E / H)."""
-    return x.view(*x.shape[:-1], heads, -1).transpose(-3, -2)
+    return x.view(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(-3, -2)
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -346,6 +353,13 @@ def check_decoder_map(map: str | Map) -> None:  # noqa: A002
         )
     if chosen is maps.log_softmax:
         raise InputError("'map' must give weights. Got log_softmax, which gives their logarithms. Use softmax.")
+    try:
+        chosen(torch.zeros(1, 1), dim=-1)
+    except (ValueError, TypeError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"'map' must take a row of one score, as of a decoder's first word. Got '{text}'. Use e.g. softmax."
+        ) from error
 
 
 def _better_here(query: Tensor, key: Tensor, dropout: float) -> bool:
@@ -433,7 +447,8 @@ def _weights(scores: Tensor, map: str | Map, mask: Tensor | None, sink: Tensor |
         extra = sink[..., None, None].expand(*scores.shape[:-1], 1)
         scores = torch.cat([scores, extra.to(scores.dtype)], -1)
         if mask is not None:
-            mask = torch.cat([mask.expand(scores.shape[:-1] + mask.shape[-1:]), mask.new_ones(()).expand_as(extra)], -1)
+            mask = mask.expand(*scores.shape[:-1], scores.shape[-1] - 1)
+            mask = torch.cat([mask, mask.new_ones(()).expand_as(extra)], -1)
     chosen = maps.get(map)
     if chosen is maps.softmax:  # PyTorch's own, which needs no compiler
         weights = _softmax(scores, mask)
@@ -522,9 +537,12 @@ def _check(
             raise InputError(f"'sink' must be a tensor that broadcasts to the leading axes, {lead}. Got {got}.")
     if mask is not None:
         wanted = (*lead, query.shape[-2], key.shape[-2])
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            got = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
-            raise InputError(f"'mask' must be a tensor of bool, True = may be attended to. Got {got}. Use mask > 0.")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.device != query.device:
+            got = f"{mask.dtype} on {mask.device}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise InputError(
+                f"'mask' must be a tensor of bool on {query.device}, True = may be attended to. Got {got}. "
+                "Use mask > 0."
+            )
         try:
             fits = _broadcast(mask.shape, wanted) == wanted
         except RuntimeError:

@@ -32,6 +32,10 @@ _NUMBER_WORDS: dict[str, dict[str, Any]] = {
 }
 
 
+LARGEST = 100_000
+"""Of any size: beyond, a computer is only kept busy."""
+
+
 def complete(model: str, data: str, shared: bool, given: Mapping[str, Any]) -> dict[str, Any]:
     """All arguments of a model but for the vocabularies: those given, and the usual.
 
@@ -53,6 +57,9 @@ def complete(model: str, data: str, shared: bool, given: Mapping[str, Any]) -> d
     for name in given:
         if name not in usual:
             raise InputError(f"A {model} has no {name!r}. {nearest(name, tuple(usual))}")
+    for name, size in given.items():
+        if isinstance(size, int) and size > LARGEST:
+            raise InputError(f"{name!r} must be at most {LARGEST:,}. Got {size:,}. Leave it out for the usual.")
     if not isinstance(given.get("map", ""), str):
         raise InputError(
             f"'map' of a training must be a name, which a checkpoint can keep. Got {type(given['map']).__name__}. "

@@ -60,7 +60,7 @@ class MultiHeadAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
+        if not isinstance(heads, int) or min(width, heads) < 1 or width % heads:
             raise InputError(f"'heads' must divide 'width', {width}. Got {heads}. Use e.g. 1.")
         maps.get(map)
         check_dropout(dropout)

@@ -91,11 +91,11 @@ class NumberWords:
     def __post_init__(self) -> None:
         for language in (self.source, self.target):
             spell(0, language)
-        for name, most in (("count", None), ("digits", 9)):
+        for name, most in (("count", 1000), ("digits", 9)):
             given = getattr(self, name)
             whole = isinstance(given, tuple) and [type(each) for each in given] == [int, int]
-            if not whole or not 1 <= given[0] <= given[1] or (most is not None and given[1] > most):
-                until = "" if most is None else f" to {most}"
+            if not whole or not 1 <= given[0] <= given[1] or given[1] > most:
+                until = f" to {most}"
                 raise InputError(
                     f"{name!r} must be two ascending whole numbers from 1{until}. Got {given}. Use e.g. (1, 3)."
                 )

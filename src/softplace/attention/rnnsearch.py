@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from softplace.attention._dropout import drop
+from softplace.attention._words import check_mask, check_words
 from softplace.attention.functions import additive_attention, check_decoder_map, check_dropout
 from softplace.errors import InputError, nearest
 from softplace.maps import Map
@@ -153,6 +154,7 @@ class _Recurrent(nn.Module):
 
     def advance(self, target: Tensor, state: RNNState) -> tuple[Tensor, RNNState, Tensor]:
         """As `decode`, with the features (B, T, M) of the logits: `features output_weight^T + output_bias`."""
+        check_words("target", target, len(self.target_embedding))
         words = self._embedded(target, self.target_embedding)
         embedding = words.shape[-1]
         # What does not recur is done for all steps at once: the words' part of the gates, and the readout.
@@ -169,6 +171,10 @@ class _Recurrent(nn.Module):
         sums = linear(seen, self.readout_weight, self.readout_bias)
         readout = sums.view(*sums.shape[:-1], -1, 2).amax(-1)
         return drop(readout, self.dropout, self.training), state._replace(hidden=hidden), torch.stack(weights, 1)
+
+    def _check(self, source: Tensor, source_mask: Tensor | None) -> None:
+        check_words("source", source, len(self.source_embedding))
+        check_mask(source, source_mask)
 
     def _look(self, hidden: Tensor, state: RNNState) -> tuple[Tensor, Tensor]:
         """The context (B, C) and the weights (B, S) of a step."""
@@ -237,6 +243,7 @@ class RNNSearch(_Recurrent):
 
     def start(self, source: Tensor, source_mask: Tensor | None = None) -> RNNState:
         """The state of a decoder that has said nothing of a source (B, S)."""
+        self._check(source, source_mask)
         embedded = self._embedded(source, self.source_embedding)
         turned = None if source_mask is None else source_mask.flip(1)
         onwards, back = _run(
@@ -285,6 +292,7 @@ class RNNEncDec(_Recurrent):
 
     def start(self, source: Tensor, source_mask: Tensor | None = None) -> RNNState:
         """The state of a decoder that has said nothing of a source (B, S)."""
+        self._check(source, source_mask)
         last = _run((self.forwards,), (self._embedded(source, self.source_embedding),), (source_mask,))[0, :, -1]
         return RNNState(self._first(last), last.unsqueeze(1), last.new_zeros(len(last), 1, 0), None)
 

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 from softplace.errors import InputError
+from softplace.training.arguments import whole
+
+WIDEST, STRONGEST = 1000, 10
+"""The widest beam, and the strongest length penalty."""
 
 
 class State(Protocol):
@@ -89,11 +93,14 @@ def sample(
         temperature: Above 0.
         generator: Of the draws; None: PyTorch's global one.
     """
-    if not temperature > 0.0:
-        raise InputError(f"'temperature' must be above 0. Got {temperature}. Use greedy for the likeliest words.")
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 1e-6 <= temperature < math.inf:
+        raise InputError(
+            f"'temperature' must be a number from 1e-6. Got {temperature!r}. Use greedy for the likeliest words."
+        )
 
     def draw(logits: Tensor) -> Tensor:
-        shares = torch.softmax(logits.float() / temperature, -1)
+        below = logits.float() - logits.amax(-1, keepdim=True)  # so that no quotient is infinite
+        shares = torch.softmax(below / temperature, -1)
         return torch.multinomial(shares, 1, generator=generator).squeeze(-1)
 
     return _one_each(model, source, source_mask, begin, end, longest, draw)
@@ -149,15 +156,14 @@ def beam_search(
     Args:
         source, source_mask, begin, end, longest: As of `greedy`.
         beam: K.
-        length_penalty: 0 or more.
+        length_penalty: From 0 to `STRONGEST`.
 
     Raises:
-        InputError: A beam below 1, a negative penalty, or a `longest` below 1.
+        InputError: A beam below 1 or above `WIDEST`, another penalty, or a `longest` below 1.
     """
-    if beam < 1:
-        raise InputError(f"'beam' must be at least 1. Got {beam}. Use 1 for the likeliest word at a time.")
-    if not 0.0 <= length_penalty < math.inf:
-        raise InputError(f"'length_penalty' must be 0 or more. Got {length_penalty}. Use e.g. 0.6.")
+    whole("beam", beam, 1, WIDEST)
+    if not isinstance(length_penalty, int | float) or not 0.0 <= length_penalty <= STRONGEST:
+        raise InputError(f"'length_penalty' must lie in [0, {STRONGEST}]. Got {length_penalty!r}. Use e.g. 0.6.")
     device, limits = source.device, _limits(model, source, source_mask, longest)
     found: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     running = torch.arange(len(source), device=device)
@@ -198,7 +204,8 @@ def beam_search(
         for place in (unfinished.to(device) & cut).nonzero().squeeze(-1).tolist():
             for text, total in zip(words[place, :, 1:].tolist(), totals[place].tolist(), strict=True):
                 score = total / _by_length(length, length_penalty)
-                found[int(running[place])].append(Hypothesis(tuple(text), total, score, False))
+                if total > -math.inf or not found[int(running[place])]:
+                    found[int(running[place])].append(Hypothesis(tuple(text), total, score, False))
         going = (unfinished.to(device) & ~cut).nonzero().squeeze(-1)
         before = reached.shape[-1] // most
         state = state.select((rows + before * torch.arange(len(running), device=device).unsqueeze(-1))[going])
@@ -215,8 +222,8 @@ def _limits(model: Model, source: Tensor, source_mask: Tensor | None, longest: i
 
     A model that has so many positions alone says so by an attribute `most_words`.
     """
-    if longest is not None and longest < 1:
-        raise InputError(f"'longest' must be at least 1. Got {longest}. Leave it out for twice the source and 10.")
+    if longest is not None:
+        whole("longest", longest, 1)
     if longest is None:
         words = source.new_full((len(source),), source.shape[1]) if source_mask is None else source_mask.sum(1)
         limits = 2 * words + 10

@@ -150,6 +150,8 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
 
 def read_standard_input() -> Iterator[str]:
     """The lines of standard input, as `read_lines`."""
+    if sys.stdin is None:  # as it is where the shell closed it
+        raise InputError("standard input: expected sentences, one to a line. Got one that is closed. Name a file.")
     return _decoded(sys.stdin.buffer, "standard input")
 
 

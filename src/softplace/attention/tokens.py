@@ -202,9 +202,10 @@ def learn(kind: str, texts: Iterable[str], most: int | None = None, *, lower: bo
     known = {"bpe": PieceTokens, "words": WordTokens, "characters": CharacterTokens}
     if kind not in known:
         raise InputError(f"Unknown 'tokens' {kind!r}. {nearest(str(kind), KINDS)}")
-    if most is not None and (not isinstance(most, int) or most <= len(SPECIAL)):
+    if most is not None and (not isinstance(most, int) or not len(SPECIAL) < most <= MOST):
         raise InputError(
-            f"'words' must be above {len(SPECIAL)}, the special ones. Got {most!r}. Leave it out for the usual."
+            f"'words' must be above {len(SPECIAL)}, the special ones, and at most {MOST:,}. Got {most!r}. "
+            "Leave it out for the usual."
         )
     return known[kind].learn(texts, most, lower=lower)  # type: ignore[no-any-return, attr-defined]
 
@@ -218,6 +219,8 @@ def restore(record: Mapping[str, Any]) -> Tokens:
     try:
         if record["kind"] == "bpe":
             return PieceTokens(base64.b64decode(record["model"]), lower=bool(record["lower"]))
+        if not all(isinstance(each, str) for each in record["words"]):
+            raise TypeError("words that are no text")
         vocabulary = Vocabulary(tuple(record["words"]))
         if record["kind"] == "words":
             return WordTokens(vocabulary, lower=bool(record["lower"]), spaced=bool(record["spaced"]))
@@ -271,6 +274,8 @@ def _refused(wanted: int, found: re.Match[str] | None, text: str) -> InputError:
     return InputError(f"'words' must suit the texts. Got {wanted:,}, of which sentencepiece says: {text[:120]}.")
 
 
+MOST = 10_000_000
+"""Tokens of a vocabulary."""
 SAMPLED = 1_000_000
 """Sentences that pieces are learned from at most, evenly spread."""
 

@@ -24,7 +24,7 @@ from softplace.attention.config import PRECISIONS, SCHEDULES, TranslationConfig
 from softplace.attention.corpus import LONGEST_PAIR, Data, Example, FileData
 from softplace.attention.evaluation import digest_of, evaluate
 from softplace.attention.text import read_parallel
-from softplace.attention.translator import Translator, load, read_tokens, write_tokens
+from softplace.attention.translator import Translator, digest_of_tokens, load, read_tokens, write_tokens
 from softplace.errors import InputError, nearest
 from softplace.progress import Display, Silent
 from softplace.randomness import derive
@@ -191,6 +191,7 @@ def train(
         config = TranslationConfig(
             model=model,
             data=pairs.record(),
+            vocabularies=digest_of_tokens(pairs.source_tokens, pairs.target_tokens),
             source_words=len(pairs.source_tokens),
             target_words=len(pairs.target_tokens),
             sizes=complete,
@@ -199,7 +200,7 @@ def train(
             warmup=whole("warmup", usual.warmup if warmup is None else warmup, 0),
             label_smoothing=float(smoothing),
             room=whole("room", usual.room if room is None else room, 1),
-            accumulate=whole("accumulate", accumulate, 1),
+            accumulate=whole("accumulate", accumulate, 1, 10_000),
             processes=ranks.processes,
             clip=clipping(clip),
             precision=precision,
@@ -300,7 +301,10 @@ def _test(source: Any, target: Any) -> Sequence[Example] | None:
 def _processes(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     """Which process this is, as torchrun says, and its device."""
     where = place(device)
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    said = os.environ.get("WORLD_SIZE", "1")
+    if not said.isdigit() or int(said) < 1 or (int(said) > 1 and "RANK" not in os.environ):
+        raise InputError(f"WORLD_SIZE must be what torchrun sets, with RANK beside it. Got {said!r}. Unset it.")
+    count = int(said)
     if count == 1:
         yield Ranks(), where
         return

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, relu
 
 from softplace.attention._dropout import drop
+from softplace.attention._words import check_mask, check_words
 from softplace.attention.functions import check_decoder_map, check_dropout
 from softplace.attention.modules import MultiHeadAttention
 from softplace.attention.positions import rotated, sinusoids
@@ -258,7 +259,8 @@ class Transformer(nn.Module):
         Args:
             source: (B, S) words.
             target: (B, T) words, the first of which begins a sentence.
-            source_mask: (B, S), True = a word, False = padding. Padding of the target needs no mask: it is at the end.
+            source_mask: (B, S), True = a word, False = padding, at the end: positions are counted from the first
+                column. Padding of the target needs no mask: it is at the end.
         """
         logits, _, _ = self.decode(target, self.start(source, source_mask))
         return logits
@@ -273,6 +275,8 @@ class Transformer(nn.Module):
         self, source: Tensor, source_mask: Tensor | None = None, *, need_weights: bool = False
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The encoded source (B, S, E), and the weights of every layer if they are asked for."""
+        check_words("source", source, self.config.source_words)
+        check_mask(source, source_mask)
         x = self._embedded(source, self.source_embedding, 0)
         mask = None if source_mask is None else source_mask[:, None, None]
         found = []
@@ -310,6 +314,7 @@ class Transformer(nn.Module):
         self, target: Tensor, state: DecoderState, *, need_weights: bool = False
     ) -> tuple[Tensor, DecoderState, Attended]:
         """As `decode`, with the features (B, T, E) of the logits: `features output_weight^T + output_bias`."""
+        check_words("target", target, self.config.target_words)
         x = self._embedded(target, self.target_embedding, state.length)
         mask = None if state.source_mask is None else state.source_mask[:, None, None]
         kept_keys, kept_values, own, of_source = [], [], [], []

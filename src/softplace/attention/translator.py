@@ -4,6 +4,7 @@ Axis legend: B sentences, L layers, H heads, T target tokens and the end, S sour
 """
 
 import copy
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -307,13 +308,17 @@ def _check(search: Search) -> None:
 
 def write_tokens(folder: Path, source: Tokens, target: Tokens) -> None:
     """Keep the vocabularies of a training in its folder."""
-    shared = source is target
-    content = {
-        "format": f"{TranslationConfig.KIND} {FORMAT}",
-        "source": source.record(),
-        "target": None if shared else target.record(),
-    }
+    content = {"format": f"{TranslationConfig.KIND} {FORMAT}", **_record(source, target)}
     write(folder / TOKENS, (json.dumps(content, ensure_ascii=False) + "\n").encode())
+
+
+def _record(source: Tokens, target: Tokens) -> dict[str, Any]:
+    return {"source": source.record(), "target": None if source is target else target.record()}
+
+
+def digest_of_tokens(source: Tokens, target: Tokens) -> str:
+    """Which vocabularies they are."""
+    return hashlib.blake2b(json.dumps(_record(source, target)).encode(), digest_size=16).hexdigest()
 
 
 def read_tokens(folder: Path) -> tuple[Tokens, Tokens] | None:
@@ -327,7 +332,7 @@ def read_tokens(folder: Path) -> tuple[Tokens, Tokens] | None:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{str(path)!r}: expected the vocabularies of a training. Got '{error}'. Restore it."
         ) from error
@@ -336,8 +341,13 @@ def read_tokens(folder: Path) -> tuple[Tokens, Tokens] | None:
         raise InputError(
             f"{str(path)!r}: expected vocabularies of format {FORMAT}. Got {got!r}. Use the softplace that wrote them."
         )
-    source = tokens.restore(content["source"])
-    return source, source if content["target"] is None else tokens.restore(content["target"])
+    try:
+        source = tokens.restore(content["source"])
+        return source, source if content["target"] is None else tokens.restore(content["target"])
+    except (KeyError, InputError) as error:
+        raise InputError(
+            f"{str(path)!r}: expected the vocabularies of a training. Got damaged ones: {error}. Restore it."
+        ) from error
 
 
 def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Translator:
@@ -356,6 +366,11 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") 
         raise InputError(
             f"{str(path)!r}: expected the folder of a training. Got one without {missing}. "
             "Train one: softplace train attention."
+        )
+    if (got := digest_of_tokens(*known)) != config.vocabularies:
+        raise InputError(
+            f"{str(path / TOKENS)!r}: expected the vocabularies that the net was trained with, {config.vocabularies}. "
+            f"Got others, {got}. Restore the file."
         )
     with torch.random.fork_rng(devices=[]):
         net = construct(config.model, config.source_words, config.target_words, config.sizes)

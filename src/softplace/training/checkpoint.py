@@ -157,7 +157,10 @@ def read(folder: Path, config: Settings, name: str = CHECKPOINT) -> Checkpoint |
     if metadata.get("checksum") != _checksum(tensors, metadata):
         raise _damaged(path, "other numbers than were written")
     _check_same(path, json.loads(metadata["config"]), config)
-    return Checkpoint(tensors=tensors, progress=json.loads(metadata["progress"]))
+    progress = json.loads(metadata["progress"])
+    if name == CHECKPOINT and "curve" not in progress:
+        raise _damaged(path, "a file of another kind, of the same training")
+    return Checkpoint(tensors=tensors, progress=progress)
 
 
 def write_config(folder: Path, config: Settings) -> None:
@@ -179,14 +182,14 @@ def read_config(folder: Path, settings: type[S]) -> S | None:
         return None
     except OSError as error:
         raise InputError(f"{str(path)!r}: expected a file that can be read. Got '{error.strerror}'.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{str(path)!r}: expected the settings of a training as JSON. Got '{error}'. Use another folder."
         ) from error
     found = content if isinstance(content, dict) else {}
     _check_format(path, settings.KIND, found.pop("format", None), found.pop("softplace", None))
     known = {field.name: field for field in dataclasses.fields(settings)}
-    nested = [name for name, field in known.items() if str(field.type).startswith("Mapping")]
+    nested = [name for name, field in known.items() if "Mapping" in str(field.type)]
     if set(found) != set(known) or not all(isinstance(found[name], dict) for name in nested):
         got = ", ".join(sorted(set(found) ^ set(known))) or "settings of another type"
         raise InputError(f"{str(path)!r}: expected exactly the settings of a training. Differs in: {got}. Restore it.")

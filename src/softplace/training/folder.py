@@ -122,8 +122,12 @@ def _check_ours(path: Path, config: Settings, *, fresh: bool) -> None:
     present = [name for name in _ALL if os.path.lexists(path / name)]
     for name in present:
         each = path / name
-        if each.is_symlink() or not each.is_file() or not os.access(each, os.W_OK):
-            raise InputError(f"{str(each)!r}: expected a file that can be written. Got another thing. Move it away.")
+        if each.is_symlink() or not each.is_file():
+            raise InputError(f"{str(each)!r}: expected a file. Got another thing. Move it away.")
+        if not os.access(each, os.W_OK):
+            raise InputError(
+                f"{str(each)!r}: expected a file that can be written. Got a read-only one. Change its permissions."
+            )
     if present and present != [CURVE] and CONFIG not in present:
         raise InputError(
             f"{str(path / present[0])!r}: expected a folder that a training made, or one without this file. "
