@@ -156,7 +156,11 @@ def test_data_by_name() -> None:
         ("number-words:en-de", {"length": (1, 2)}, r"must be count=\[1,3\]"),
         ("number-words:en-de", {"count": 3}, r"must be count=\[1,3\]"),
         ("number-words:en-de", {"count": (3, 1)}, "two ascending whole numbers"),
-        ("number-words:en-de", {"count": [1]}, r"'count' must be two ascending whole numbers from 1 to 1000\. Got \(1,\)"),
+        (
+            "number-words:en-de",
+            {"count": [1]},
+            r"'count' must be two ascending whole numbers from 1 to 1000\. Got \(1,\)",
+        ),
         ("number-words:en-de", {"count": [1, 2, 3]}, "two ascending whole numbers"),
         ("number-words:en-de", {"count": [1.0, 2.5]}, "two ascending whole numbers"),
         ("number-words:en-de", {"digits": [1, 10]}, "two ascending whole numbers from 1 to 9"),

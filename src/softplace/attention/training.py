@@ -33,6 +33,7 @@ from softplace.training.arguments import clipping, place, positive, whole
 from softplace.training.arguments import folder as folder_of
 from softplace.training.folder import EVALUATION, MODEL, PAGE, TrainingFolder, read_curve
 from softplace.training.running import DivergenceError as DivergenceError
+from softplace.training.running import enough_memory
 
 NUMBER_WORDS = "number-words:en-de"
 
@@ -211,7 +212,8 @@ def train(
             average=whole("average", average, 1),
             seed=seed,
         )
-        with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+        devices = [where] if where.type == "cuda" else []
+        with enough_memory("Use a smaller --room or smaller sizes"), torch.random.fork_rng(devices=devices):
             torch.manual_seed(derive(config.seed, "parameters"))
             net = models.construct(model, config.source_words, config.target_words, config.sizes).to(where)
             loop = Loop(net, pairs, config, where, shown, curve_steps, ranks)
@@ -314,8 +316,15 @@ def _processes(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     ours = not dist.is_initialized()
     if ours:
         dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size()), where
+        yield ranks, where
+    except RuntimeError as error:
+        if ranks.first or "onnection" not in str(error):
+            raise
+        raise InputError(
+            f"process {ranks.rank}: expected the first one to go on. Got none: see what it said."
+        ) from error
     finally:
         if ours:
             dist.destroy_process_group()

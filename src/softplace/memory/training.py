@@ -10,8 +10,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,9 @@ from softplace.training.arguments import budget, clipping, place, positive, whol
 from softplace.training.arguments import folder as folder_of
 from softplace.training.folder import EVALUATION, PAGE, TrainingFolder
 from softplace.training.running import DivergenceError as DivergenceError
+from softplace.training.running import enough_memory
 
+WAY = "Use fewer --slots, a smaller --batch, or --segments"
 GRAPHS = ("traversal", "shortest-path", "inference")
 """Tasks whose data are a graph."""
 
@@ -156,7 +157,7 @@ def train(
     path = folder_of(f"trainings/memory-{model}-{task}" if out is None else out)
     shown = Silent() if display is None else display
     ways = {} if segments is None else {"segments": whole("segments", segments, 1)}
-    with _room(), torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+    with enough_memory(WAY), torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(derive(config.seed, "parameters"))
         net = models.construct(model, config.input_size, config.output_size, config.sizes, **ways).to(where)
         loop = Loop(net, goal, config, where, shown, curve_steps)
@@ -276,17 +277,3 @@ def _write_page(folder: TrainingFolder, loop: Loop, task: Task, evaluations: lis
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    """Say in a line that there was not enough memory."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        text = " ".join(str(error).split())
-        if isinstance(error, RuntimeError) and not any(each in text for each in ("out of memory", "allocate memory")):
-            raise
-        raise InputError(
-            f"memory: expected sizes that fit. Got '{text[:120]}'. Use fewer --slots, a smaller --batch, or --segments."
-        ) from error

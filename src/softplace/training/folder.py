@@ -123,7 +123,7 @@ def _check_ours(path: Path, config: Settings, *, fresh: bool) -> None:
     for name in present:
         each = path / name
         if each.is_symlink() or not each.is_file():
-            raise InputError(f"{str(each)!r}: expected a file. Got another thing. Move it away.")
+            raise InputError(f"{str(each)!r}: expected a file that can be written. Got another thing. Move it away.")
         if not os.access(each, os.W_OK):
             raise InputError(
                 f"{str(each)!r}: expected a file that can be written. Got a read-only one. Change its permissions."

@@ -39,6 +39,22 @@ def politely() -> Iterator[threading.Event]:
 
 
 @contextmanager
+def enough_memory(way: str) -> Iterator[None]:
+    """Say in a line that there was not enough memory.
+
+    Args:
+        way: What to do about it, e.g. "Use a smaller --batch".
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        if isinstance(error, RuntimeError) and not any(each in text for each in ("out of memory", "allocate memory")):
+            raise
+        raise InputError(f"memory: expected sizes that fit. Got '{text[:120]}'. {way}.") from error
+
+
+@contextmanager
 def flushed() -> Iterator[None]:
     """Numbers below 1e-38 become 0 while training: slots that are left alone decay to there, at ten times the cost."""
     torch.set_flush_denormal(True)
