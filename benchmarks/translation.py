@@ -33,6 +33,7 @@ SIZES = Sizes()
 ROOM, STEPS, SENTENCES, TOGETHER = 4096, 17, 300, 100
 MAPS = ("softmax", "softmax1", "sparsemax", "entmax15", "sigmoid_normalised", "relu_normalised")
 ALLOWED = 2e-2
+NETS = ("transformer", "rnnsearch")
 Ours = Transformer | RNNSearch
 
 
@@ -220,6 +221,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer turns and batches")
     parser.add_argument("--repeat", type=int, help="turns of each; the best counts (default 5, quick 2)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS)
     parser.add_argument(
         "--peers", type=Path, default=Path(named) if named else None,
         help="folder of clones " + ", ".join(f"{name} ({where})" for name, where in peers.CLONES.items()),
@@ -234,7 +236,7 @@ def main() -> int:
         torch.set_num_threads(threads)
         print(f"\n{threads} thread{'s' * (threads > 1)}, {torch.__version__}")
         data = training_batches(2 if arguments.quick else 6)
-        for kind in ("transformer", "rnnsearch"):
+        for kind in arguments.nets:
             others: dict[str, Peer] = {}
             if "joeynmt.model" in modules:
                 others["Joey NMT"] = peers.joey(modules, kind, SIZES, STEPS)
