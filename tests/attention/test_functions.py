@@ -316,7 +316,7 @@ def test_a_map_that_learns_is_among_the_parameters() -> None:
     ("change", "text"),
     [
         ({"query": torch.zeros(3)}, "'query' must be a floating-point tensor of two axes"),
-        ({"key": torch.zeros(S, D + 1)}, "'query' and 'key' must be of the same width. Got 4 and 5"),
+        ({"key": torch.zeros(S, D + 1)}, "'query' and 'key' must be of the same width, 1 or more. Got 4 and 5"),
         ({"value": torch.zeros(S + 1, V)}, "'key' and 'value' must be as many. Got 7 and 8"),
         ({"value": torch.zeros(S, V).double()}, "'value' must be torch.float32"),
         ({"mask": torch.zeros(T, S)}, "'mask' must be a tensor of bool"),

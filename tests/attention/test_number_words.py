@@ -127,7 +127,7 @@ def test_words_without_a_place_are_never_linked() -> None:
         (lambda: spell(-1, "en"), "Got -1"),
         (lambda: spell(True, "en"), "Got True"),
         (lambda: NumberWords(target="xx"), "Unknown language 'xx'"),
-        (lambda: NumberWords(count=(0, 1)), "'count' must be two ascending whole numbers from 1. Got (0, 1)"),
+        (lambda: NumberWords(count=(0, 1)), "'count' must be two ascending whole numbers from 1 to 1000. Got (0, 1)"),
         (lambda: NumberWords(digits=(1, 10)), "'digits' must be two ascending whole numbers from 1 to 9. Got (1, 10)"),
     ],
 )

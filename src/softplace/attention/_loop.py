@@ -161,11 +161,14 @@ class Loop:
         """
         path = folder if isinstance(folder, Path) else folder.path
         found = checkpoint.read(path, self.config)
+        if found is not None:
+            checkpoint.fit(path, self.net, found)
+            if "validations" not in found.progress:
+                raise checkpoint.damaged(path / CHECKPOINT, "a file of another kind, of the same training")
         if isinstance(folder, TrainingFolder):
             folder.cut(0 if found is None else found.progress["curve"])
         if found is None:
             return
-        checkpoint.fit(path, self.net, found)
         found.restore(self.net, self._optimizer)
         progress = found.progress
         self.step = self._before = progress["step"]

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 import softplace
+from softplace import maps
 from softplace.attention import corpus, models
 from softplace.attention._loop import Loop, Ranks, write_model
 from softplace.attention.config import PRECISIONS, SCHEDULES, TranslationConfig
@@ -156,6 +157,8 @@ def train(
     sizes = {name: value for name, value in sizes.items() if value is not None}
     kind = "files" if files else "number-words"
     complete = models.complete(model, kind, files is not None and shared, sizes)
+    if model == "transformer":
+        _check_one_key(complete["map"])
     usual = models.recipe(model, kind)
     for name, value, known in (("schedule", schedule, SCHEDULES), ("precision", precision, PRECISIONS)):
         if value is not None and value not in known:
@@ -275,6 +278,17 @@ def _follow(loop: Loop, pairs: Data, path: Path, steps: int, seconds: float) -> 
         evaluation=json.loads((path / EVALUATION).read_bytes()),
         page=path / PAGE,
     )
+
+
+def _check_one_key(map: str) -> None:  # noqa: A002 - the word of the field
+    """Raise `InputError` for a map that cannot decode with a cache, whose first word sees itself alone."""
+    try:
+        maps.get(map)(torch.zeros(1, 1), dim=-1)
+    except ValueError as error:
+        text = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"'map' must take a row of one score, as of a Transformer's first word. Got '{text}'. Use e.g. softmax."
+        ) from error
 
 
 def _files_or_number_words(data: str | None, source: Any, target: Any) -> tuple[Any, Any] | None:

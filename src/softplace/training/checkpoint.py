@@ -152,15 +152,12 @@ def read(folder: Path, config: Settings, name: str = CHECKPOINT) -> Checkpoint |
         tensors = safetensors.torch.load(content)
         metadata = _metadata(content)
     except (SafetensorError, KeyError, ValueError, struct.error) as error:
-        raise _damaged(path, " ".join(str(error).split())[:120]) from error
+        raise damaged(path, " ".join(str(error).split())[:120]) from error
     _check_format(path, config.KIND, metadata.get("format"), metadata.get("softplace"))
     if metadata.get("checksum") != _checksum(tensors, metadata):
-        raise _damaged(path, "other numbers than were written")
+        raise damaged(path, "other numbers than were written")
     _check_same(path, json.loads(metadata["config"]), config)
-    progress = json.loads(metadata["progress"])
-    if name == CHECKPOINT and "curve" not in progress:
-        raise _damaged(path, "a file of another kind, of the same training")
-    return Checkpoint(tensors=tensors, progress=progress)
+    return Checkpoint(tensors=tensors, progress=json.loads(metadata["progress"]))
 
 
 def write_config(folder: Path, config: Settings) -> None:
@@ -233,7 +230,8 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
     return total.hexdigest()
 
 
-def _damaged(path: Path, got: str) -> InputError:
+def damaged(path: Path, got: str) -> InputError:
+    """What to say of a checkpoint that cannot be used."""
     return InputError(
         f"{str(path)!r}: expected a whole checkpoint. Got a damaged one: {got}. "
         "Restore it, or use --fresh to train anew."
