@@ -6,6 +6,7 @@ from itertools import takewhile
 
 BENCHMARKS = {
     "attention": "long sequences with every map against PyTorch's fused softmax",
+    "experts": "a mixture of experts against loops over experts and a dense layer of equal FLOPs",
     "fleet": "training many small networks",
     "maps": "maps against torch and the package entmax",
     "memory": "NTM and DNC against pytorch-ntm, pytorch-dnc and RobertCsordas/dnc",
