@@ -9,9 +9,20 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {"Study": "softplace.study.run", "StudyResult": "softplace.study.run"}
-_PACKAGES = ("hidden", "maps", "memory", "probes", "study")
+_PACKAGES = ("attention", "hidden", "latent", "maps", "memory", "probes", "study")
 
-__all__ = ["Study", "StudyResult", "__version__", "hidden", "maps", "memory", "probes", "study"]
+__all__ = [
+    "Study",
+    "StudyResult",
+    "__version__",
+    "attention",
+    "hidden",
+    "latent",
+    "maps",
+    "memory",
+    "probes",
+    "study",
+]
 
 
 def __getattr__(name: str) -> Any:

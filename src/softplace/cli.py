@@ -343,6 +343,83 @@ def attention(
             print(summary(result))
 
 
+@train.command()
+def latent(
+    model: Annotated[str, typer.Option(help="vae, or predictor of the lower half of an image.")] = "vae",
+    data: Annotated[str, typer.Option(help="digits, or an .npz file of images.")] = "digits",
+    binarised: Annotated[
+        str, typer.Option(help="Pixels become 0 and 1: fixed (above 1/2), sampled (anew at every step) or none.")
+    ] = "fixed",
+    estimator: Annotated[str, typer.Option(help="Of the gradient, e.g. gumbel-softmax, disarm, marginalise.")] = (
+        "gumbel-softmax"
+    ),
+    samples: Annotated[int | None, typer.Option(help="Of the estimator; the fewest when not given.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of Gumbel-softmax; where it ends when it falls. 0.5 when not given.")
+    ] = None,
+    anneal_rate: Annotated[
+        float, typer.Option(help="The temperature falls from 1 by exp(-rate step); 0: fixed.")
+    ] = 0.0,
+    free_bits: Annotated[float, typer.Option(help="vae: bits that a variable may hold for nothing.")] = 0.0,
+    variables: Annotated[int, typer.Option(help="Latent variables, of each layer.")] = 20,
+    classes: Annotated[int, typer.Option(help="Of each variable.")] = 10,
+    hidden: Annotated[str, typer.Option(help="vae: units between pixels and variables, e.g. 200 or 200,100.")] = "200",
+    layers: Annotated[int, typer.Option(help="predictor: layers of variables.")] = 2,
+    learned_prior: Annotated[bool, typer.Option("--learned-prior", help="vae: not uniform.")] = False,
+    out: Annotated[str | None, typer.Option(help="Folder. trainings/latent-MODEL when not given.")] = None,
+    steps: Annotated[int, typer.Option(help="Updates in all; more make a finished training longer.")] = 10_000,
+    batch: Annotated[int, typer.Option(help="Images in an update.")] = 100,
+    learning_rate: Annotated[float, typer.Option(help="Above 0.")] = 1e-3,
+    clip: Annotated[float, typer.Option(help="Longest gradient, by norm; inf for any.")] = float("inf"),
+    validate_steps: Annotated[int, typer.Option(help="Updates between two validations.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of parameters, order and samples.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what the folder has.")] = False,
+) -> None:
+    """Train a network with categorical latent variables, measure its bounds, and write a page."""
+    from rich.console import Console
+
+    from softplace.progress import Lines, Terminal
+
+    console = Console(stderr=True)
+    try:
+        from softplace.latent.training import summary
+        from softplace.latent.training import train as run
+        from softplace.training.arguments import whole_numbers
+
+        with Terminal(console) if console.is_terminal else nullcontext(Lines(console)) as display:
+            result = run(
+                model,
+                data=data,
+                binarised=binarised,
+                out=out,
+                estimator=estimator,
+                samples=samples,
+                temperature=temperature,
+                anneal_rate=anneal_rate,
+                free_bits=free_bits,
+                variables=variables,
+                classes=classes,
+                hidden=whole_numbers("hidden", hidden),
+                layers=layers,
+                learned_prior=learned_prior,
+                steps=steps,
+                batch=batch,
+                learning_rate=learning_rate,
+                clip=clip,
+                validate_steps=validate_steps,
+                seed=seed,
+                device=device,
+                fresh=fresh,
+                display=display,
+            )
+    except KeyboardInterrupt:
+        _complain("Stopped. Nothing that was finished is lost: the same command goes on from here.")
+        raise typer.Exit(130) from None
+    with _output():
+        print(summary(result))
+
+
 @app.command()
 def translate(
     folder: Annotated[str, typer.Argument(help="Of a training: softplace train attention.")],

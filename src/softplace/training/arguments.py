@@ -33,6 +33,20 @@ def whole(name: str, value: Any, least: int, most: int = MOST) -> int:
     return number
 
 
+def whole_numbers(name: str, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between.
+
+    >>> whole_numbers("hidden", "200, 100")
+    (200, 100)
+    """
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise InputError(
+            f"{name!r} must be whole numbers with commas between. Got {_shown(text)}. Use e.g. 200,100."
+        ) from None
+
+
 def positive(name: str, value: Any) -> float:
     """A number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < math.inf:
