@@ -294,7 +294,7 @@ def rates_figure(
     return Figure(
         key=f"{task.name}-rates",
         kind="curve",
-        title=f"{task.validation.label.capitalize()} against the learning rate",
+        title=f"{_upper(task.validation.label)} against the learning rate",
         caption=f"{outside if edge else inside} The rate moves an arm by up to {scale * max(spread):.0f}{unit}.",
         x=Axis(column="rate", label="Learning rate", scale="log"),
         y=Axis(column="score", label=f"{task.validation.label} (mean of {len(results.tune_seeds)} seeds)"),

@@ -1,0 +1,158 @@
+"""How the latent contest is judged: each claim's verdict by its criterion, what is said of it, and its figures."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from softplace.report.records import Axis, Cell, Figure, PlaceReport, Section, Value
+from softplace.study.contest import Task
+from softplace.study.contests._learning_report import fine, judge_learning, learning_figure
+from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, rates_figure
+from softplace.study.contests.latent_arms import GAUSSIAN
+from softplace.study.contests.latent_claims import CLAIMS, HIGHLIGHT
+from softplace.study.contests.latent_references import REFERENCES
+from softplace.study.results import Results
+
+
+def report(results: Results) -> PlaceReport:
+    """Judge every claim and draw its figures."""
+    sections = [section for claim in CLAIMS if (section := _section(results, claim)) is not None]
+    keys = dict.fromkeys(key for section in sections if section.verdict for key in section.verdict.references)
+    return PlaceReport(
+        place="latent",
+        question="Does softmax belong inside a network where it models a choice?",
+        answer=_answer(sections),
+        sections=[*sections, _codes(results)],
+        references=[REFERENCES[key] for key in (*keys, "bouthillier2021")],
+        method=_method(results),
+        facts=_facts(results),
+    )
+
+
+def _section(results: Results, claim: Claim) -> Section | None:
+    task = next((each for each in results.contest.tasks if has(results, each, claim.metric)), None)
+    return judge_learning(results, claim, task, highlight=HIGHLIGHT, figures=_figures)
+
+
+def _figures(results: Results, claim: Claim, task: Task) -> list[Figure]:
+    """The figures that belong to one claim only."""
+    if claim.key == "sampling":
+        label = "Negative ELBO of the validation (nats, mean, 95 % interval)"
+        return [learning_figure(results, task, y=Axis(column="loss", label=label), highlight=HIGHLIGHT)]
+    if claim.key == "unbiased":
+        return [_gradients(results, task, "deviation", "Deviation")]
+    if claim.key == "biased":
+        return [
+            _gradients(results, task, "bias", "Bias"),
+            rates_figure(results, task, highlight=HIGHLIGHT, unit=" nats"),
+        ]
+    return []
+
+
+def _gradients(results: Results, task: Task, metric: str, name: str) -> Figure:
+    """A measure of every arm's gradient, at its own trained networks."""
+    scores = results.scores(task, metric) or {}
+    rows: list[dict[str, Value]] = [
+        {"arm": arm, metric: float(values.mean()), **band(values.tolist())}
+        for arm, values in scores.items()
+        if arm != GAUSSIAN and len(values) > 1
+    ]
+    rows.sort(key=lambda row: float(cast(float, row[metric])))
+    told = ", ".join(f"{row['arm']} {row[metric]:.2g}" for row in rows)
+    return Figure(
+        key=f"{task.name}-{metric}",
+        kind="interval",
+        title=f"{name} of the gradient by the logits, over the length of the exact gradient",
+        caption="At trained networks of the arm itself, on 16 images; by 64 estimates, without their own noise: "
+        f"{told}.",
+        x=Axis(column=metric, label=f"{name}, as a multiple of the gradient's length (mean, 95 % interval)"),
+        y=Axis(column="arm", label="Arm", scale="category"),
+        rows=rows,
+        highlight=HIGHLIGHT,
+    )
+
+
+def _codes(results: Results) -> Section:
+    """What some of the configurations say, of the best network of every arm."""
+    rows: list[dict[str, Value]] = []
+    for task in cast("Sequence[Any]", results.contest.tasks):
+        side = math.isqrt(task.pixels)
+        for arm in results.arms:
+            records = [record for record in fine(results, task, arm.name) if "codes" in record.probes]
+            if not records:
+                continue
+            best = min(records, key=lambda record: cast(float, record.metrics["loss"]))
+            for code, pixels in enumerate(cast("list[list[float]]", best.probes["codes"])):
+                rows += [
+                    {
+                        "code": code + 1,
+                        "panel": "what the decoder says",
+                        "row": row,
+                        "value": pixels[row * side : (row + 1) * side],
+                        "arm": arm.name,
+                    }
+                    for row in range(side)
+                ]
+    figure = Figure(
+        key="codes",
+        kind="steps",
+        title="What the latent variables mean",
+        caption="The mean of the pixels for every fourth of the 64 choices, of each arm's best network. Step through.",
+        x=Axis(column="code", label="Choice"),
+        y=Axis(column="row", label="Row"),
+        rows=rows,
+        series="arm",
+        facet="panel",
+    )
+    return Section(key="codes", title="The choices", verdict=None, figures=[figure] if rows else [])
+
+
+def _answer(sections: Sequence[Section]) -> str:
+    found = {section.key: section.verdict.sentence for section in sections if section.verdict is not None}
+    said = [
+        f"{where}: {found[key]}"
+        for key, where in (("sampling", "Sampled or not"), ("sparse", "Sparse or not"))
+        if key in found
+    ]
+    return f"Measured here, in nats an image. {' '.join(said)}" if said else ""
+
+
+def _method(results: Results) -> list[str]:
+    task = cast(Any, results.contest.tasks[0])
+    return [
+        "Every network is the same autoencoder of scikit-learn's digits (8 x 8 pixels, above 1/2 or not): "
+        f"{task.hidden} hidden units, {task.variables} latent variables of {task.classes} classes, {task.hidden} "
+        "hidden units, Bernoulli pixels, a uniform prior; per seed all have the same initial draw and the same images. "
+        "The images are in the same three parts for all seeds.",
+        f"There are {task.classes**task.variables} configurations, so the negative ELBO, the log-likelihood and the "
+        "gradient are computed over all of them: measures have no sampling noise, whatever an arm was trained by. "
+        "“softmax”, “sparsemax” and “entmax15” train by that exact gradient; the posterior of the sparse ones is the "
+        "sparse weights themselves.",
+        "The other arms train softmax by an estimate, with one sample an image (“leave-one-out”: two; ARSM and DisARM "
+        "evaluate more losses). REINFORCE has one learned number as its baseline, NVIL a network (without variance "
+        f"normalisation), RELAX a network as its control; Gumbel-softmax has a temperature of {task.temperature:g}.",
+        "“no sampling” gives the decoder the weights themselves in training; it is judged, as all are, by the bound of "
+        "the choice. “Gaussian” has half as many normal numbers as there are classes in all; its log-likelihood is an "
+        "importance-weighted bound with 100 samples, so that the true one is better.",
+        f"Optimizer Adam, {task.batch} images a step, {task.steps} steps. The learning rate of each arm is the one "
+        f"with the fewest nats of the validation, mean over the budget, over {len(results.tune_seeds)} seeds; the "
+        f"other {len(results.seeds)} seeds are judged, on test images. Half of the seeds tune, so n more judged seeds "
+        "are 2n more of --seeds.",
+        grids(results),
+        "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
+        "p-values, Holm over all arms of a measure (not over the claims). A network that diverged counts with the "
+        "worst score.",
+    ]
+
+
+def _facts(results: Results) -> dict[str, Cell]:
+    facts = counts(results)
+    for task in results.contest.tasks:
+        scores = results.scores(task, "nll")
+        median = math.nan if scores is None else float(np.median(scores[SOFTMAX]))
+        facts[f"{task.label}: median negative log-likelihood with softmax"] = (
+            None if math.isnan(median) else round(median, 2)
+        )
+    return facts
