@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,13 +20,14 @@ from softplace.study.contests._learning import check_arm, mean_over_budget
 from softplace.study.contests.latent import Encode, contest
 from softplace.study.contests.latent_arms import ARMS, BIASED, DETERMINISTIC, GAUSSIAN, UNBIASED, chosen_arms
 from softplace.study.contests.latent_members import Autoencoders
+from softplace.study.data import load
 from softplace.study.fleet import Fleet
 from softplace.study.optimizer import Adam
 
 CPU = torch.device("cpu")
 ARM = {arm.name: arm for arm in ARMS}
 TASK = Encode(
-    name="vae", label="digits", variables=2, classes=3, hidden=5, batch=4, temperature=0.5, learned=24.0, shown=2,
+    name="vae", label="digits", variables=2, classes=3, hidden=5, batch=4, temperature=0.5, share=0.54, shown=2,
     steps=6, evaluate_every=2, learning_rates=(0.01, 0.1), optimizer=Adam(),
 )  # fmt: skip
 
@@ -221,12 +223,33 @@ def test_a_map_of_ones_own_is_tried_first() -> None:
 
 def test_the_contest_is_the_issue() -> None:
     quick, full = contest(Options()), contest(Options(preset="full"))
-    assert set(quick.uses) == {"preset", "maps"}
+    assert set(quick.uses) == {"preset", "maps", "table"}
     for chosen in (quick, full):
         (task,) = chosen.tasks
         assert isinstance(task, Encode)
         assert task.steps % task.evaluate_every == 0
         json.dumps(dict(task.settings()))
+
+
+def test_a_table_of_ones_own_becomes_pixels() -> None:
+    rows = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+    rows[3, 2] = np.nan
+    table = load((rows[~np.isnan(rows).any(1)], np.arange(29) % 2))
+    table = replace(table, features=rows)  # as a CSV file with a missing cell
+    (task,) = contest(Options(table=table)).tasks
+    assert isinstance(task, Encode)
+    assert [len(task.images[part]) for part in ("train", "validation", "test")] == [24, 3, 3]
+    middle = (np.nanmin(rows, 0) + np.nanmax(rows, 0)) / 2
+    expected = torch.from_numpy(rows > middle).float()
+    assert sorted(map(tuple, torch.cat(list(task.images.values())).tolist())) == sorted(map(tuple, expected.tolist()))
+    assert (task.shape, task.pixels) == ((1, 5), 5)
+    assert task.learned == round(0.54 * 5 * math.log(2), 2)
+    assert task.settings()["table"] == table.fingerprint
+    fleet = Fleet(replace(task, steps=4, evaluate_every=2), ARM["softmax"], "judge", [3], [0.01])
+    fleet.train()
+    assert math.isfinite(fleet.outcomes[0].measurement.metrics["nll"])
+    with pytest.raises(InputError, match=r"'data' must have 10 rows or more for the place 'latent'\. Got 9"):
+        contest(Options(table=replace(table, features=rows[:9])))
 
 
 def test_a_small_study_from_end_to_end(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def load(data: str | os.PathLike[str] = "digits") -> Images:
     if os.fspath(data) == "digits":
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
-        return _parts(load_digits().images / 16.0, None)
+        return in_parts(load_digits().images / 16.0, None)
     path = Path(data)
     if path.suffix.lower() != ".npz":
         raise InputError(f"Unknown data {str(data)!r}. {nearest(str(data), ('digits', 'a path that ends in .npz'))}")
@@ -73,7 +73,7 @@ def load(data: str | os.PathLike[str] = "digits") -> Images:
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:120]
         raise InputError(f"{str(path)!r}: expected an NPZ file of numbers. Got '{reason}'.") from error
-    return _parts(_from_0_to_1(whole, path, name), None if test is None else _from_0_to_1(test, path, other))
+    return in_parts(_from_0_to_1(whole, path, name), None if test is None else _from_0_to_1(test, path, other))
 
 
 def binarise(pixels: Tensor, how: str, draw: torch.Generator) -> Tensor:
@@ -110,7 +110,8 @@ def _from_0_to_1(values: np.ndarray, path: Path, name: str) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def _parts(whole: np.ndarray, test: np.ndarray | None) -> Images:
+def in_parts(whole: np.ndarray, test: np.ndarray | None = None) -> Images:
+    """The images (rows, height, width) or (rows, pixels), from 0 to 1, in the parts of `load`."""
     shape = tuple(whole.shape[1:]) if whole.ndim == 3 else (1, whole.shape[1])
     rows = torch.from_numpy(whole.reshape(len(whole), -1)).float()
     rows = rows[torch.randperm(len(rows), generator=generator(0, "parts of images"))]

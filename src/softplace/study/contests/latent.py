@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from softplace import latent
+from softplace.errors import InputError
 from softplace.latent import data as images_of
 from softplace.latent.data import binarise
 from softplace.study.contest import HALF_DECADES, Arm, Contest, Members, Metric, Options, Task, generator
@@ -24,6 +26,7 @@ from softplace.study.contests import latent_report
 from softplace.study.contests._learning import check_arm, own_settings
 from softplace.study.contests.latent_arms import ARMS, chosen_arms
 from softplace.study.contests.latent_members import Autoencoders
+from softplace.study.data import Table
 from softplace.study.optimizer import Adam
 from softplace.study.store import JSON
 
@@ -37,8 +40,9 @@ class Encode(Task):
         hidden: Units between pixels and latent variables, and back.
         batch: Images in a step.
         temperature: Of the Gumbel-softmax estimators.
-        learned: Negative ELBO in nats below which a network has learned.
+        share: The share of the nats of a guess below which a network has learned.
         shown: Every how many'th configuration is drawn.
+        table: Whose columns are the pixels; None: scikit-learn's digits.
     """
 
     variables: int
@@ -46,18 +50,38 @@ class Encode(Task):
     hidden: int
     batch: int
     temperature: float
-    learned: float
+    share: float
     shown: int
+    table: Table | None = None
 
     @cached_property
     def images(self) -> Mapping[str, Tensor]:
-        """scikit-learn's digits, pixels above 1/2, in three parts that are the same for all seeds."""
-        loaded = images_of.load("digits")
+        """Zeros and ones in three parts that are the same for all seeds.
+
+        scikit-learn's digits above 1/2; of a table its columns above the middle of their range, missing cells as 0.
+        """
+        if self.table is None:
+            loaded = images_of.load("digits")
+        else:
+            columns = self.table.features
+            middle = (np.nanmin(columns, 0) + np.nanmax(columns, 0)) / 2
+            loaded = images_of.in_parts((columns > middle).astype(np.float64))
         draw = generator(0, "binarised")
         return {
             part: binarise(getattr(loaded, part), "fixed", draw).contiguous()
             for part in ("train", "validation", "test")
         }
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of an image as it is drawn: a square, where the pixels make one."""
+        side = math.isqrt(self.pixels)
+        return (side, side) if side**2 == self.pixels else (1, self.pixels)
+
+    @property
+    def learned(self) -> float:
+        """Nats an image below which a network has learned."""
+        return round(self.share * self.chance, 2)
 
     @property
     def pixels(self) -> int:
@@ -95,7 +119,8 @@ class Encode(Task):
         )
 
     def settings(self) -> Mapping[str, JSON]:
-        return {"kind": "vae"} | dict(own_settings(self))
+        known = None if self.table is None else self.table.fingerprint
+        return {"kind": "vae", "table": known} | dict(own_settings(self, without=("table",)))
 
     def taken(self, estimator: str) -> frozenset[str]:
         """The options of an estimator."""
@@ -106,17 +131,24 @@ class Encode(Task):
 
 
 SIZES: dict[str, dict[str, Any]] = {
-    "quick": {"hidden": 32, "batch": 50, "steps": 400, "evaluate_every": 40, "learned": 24.0},
-    "full": {"hidden": 128, "batch": 100, "steps": 10_000, "evaluate_every": 200, "learned": 21.0},
+    "quick": {"hidden": 32, "batch": 50, "steps": 400, "evaluate_every": 40, "share": 0.54},
+    "full": {"hidden": 128, "batch": 100, "steps": 10_000, "evaluate_every": 200, "share": 0.47},
 }
 
 
 def contest(options: Options) -> Contest:
     """The contest of the latent place."""
     arms = chosen_arms(options.maps)
+    table = options.table
+    if table is not None and len(table.features) < 10:
+        raise InputError(
+            f"'data' must have 10 rows or more for the place 'latent'. Got {len(table.features)}. Give more, or name "
+            "other places."
+        )
     task = Encode(
         name="vae",
-        label="digits, 3 variables of 4 classes",
+        label=f"{'digits' if table is None else table.name}, 3 variables of 4 classes",
+        table=table,
         variables=3,
         classes=4,
         temperature=0.5,
@@ -143,5 +175,5 @@ def contest(options: Options) -> Contest:
             "softplace.study.contests.latent_arms",
             "softplace.study.contests.latent_members",
         ),
-        uses=("preset", "maps"),
+        uses=("preset", "maps", "table"),
     )

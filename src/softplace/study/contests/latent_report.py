@@ -78,7 +78,7 @@ def _codes(results: Results) -> Section:
     """What some of the configurations say, of the best network of every arm."""
     rows: list[dict[str, Value]] = []
     for task in cast("Sequence[Any]", results.contest.tasks):
-        side = math.isqrt(task.pixels)
+        height, width = task.shape
         for arm in results.arms:
             records = [record for record in fine(results, task, arm.name) if "codes" in record.probes]
             if not records:
@@ -90,10 +90,10 @@ def _codes(results: Results) -> Section:
                         "code": code + 1,
                         "panel": "what the decoder says",
                         "row": row,
-                        "value": pixels[row * side : (row + 1) * side],
+                        "value": pixels[row * width : (row + 1) * width],
                         "arm": arm.name,
                     }
-                    for row in range(side)
+                    for row in range(height)
                 ]
     figure = Figure(
         key="codes",
@@ -122,7 +122,7 @@ def _answer(sections: Sequence[Section]) -> str:
 def _method(results: Results) -> list[str]:
     task = cast(Any, results.contest.tasks[0])
     return [
-        "Every network is the same autoencoder of scikit-learn's digits (8 x 8 pixels, above 1/2 or not): "
+        f"Every network is the same autoencoder of {_pixels(task)}: "
         f"{task.hidden} hidden units, {task.variables} latent variables of {task.classes} classes, {task.hidden} "
         "hidden units, Bernoulli pixels, a uniform prior; per seed all have the same initial draw and the same images. "
         "The images are in the same three parts for all seeds.",
@@ -145,6 +145,12 @@ def _method(results: Results) -> list[str]:
         "p-values, Holm over all arms of a measure (not over the claims). A network that diverged counts with the "
         "worst score.",
     ]
+
+
+def _pixels(task: Any) -> str:
+    if task.table is None:
+        return "scikit-learn's digits (8 x 8 pixels, above 1/2 or not)"
+    return f"{task.table.name} ({task.pixels} columns, each above the middle of its range or not; missing: not)"
 
 
 def _facts(results: Results) -> dict[str, Cell]:
