@@ -1,4 +1,4 @@
-"""`python -m benchmarks [attention|fleet|maps|memory|translation ...] [options]`: every benchmark, or those named."""
+"""`python -m benchmarks [attention|fleet|latent|maps|memory ...] [options]`: every benchmark, or those named."""
 
 import sys
 from importlib import import_module
@@ -8,6 +8,7 @@ BENCHMARKS = {
     "attention": "long sequences with every map against PyTorch's fused softmax",
     "experts": "a mixture of experts against loops over experts and a dense layer of equal FLOPs",
     "fleet": "training many small networks",
+    "latent": "categorical autoencoders against Pyro and a plain loop, and a fleet of them",
     "maps": "maps against torch and the package entmax",
     "memory": "NTM and DNC against pytorch-ntm, pytorch-dnc and RobertCsordas/dnc",
     "translation": "translators against Joey NMT, the Annotated Transformer, torch.nn.Transformer and CTranslate2",

@@ -69,6 +69,30 @@ def test_a_sparse_map_evaluates_what_has_weight_alone(name: str) -> None:
     torch.testing.assert_close(many, found.surrogate)
 
 
+@pytest.mark.parametrize("name", MAPS)
+def test_a_batch_may_share_its_samples(name: str) -> None:
+    logits = 2.0 * normal(6, 2, 5, label="sparse", dtype=DOUBLE)
+    loss, scale = make_loss("table", 2, 5, DOUBLE), normal(6, label="shared", dtype=DOUBLE)
+    seen = []
+
+    def shared(sample: Tensor) -> Tensor:
+        seen.append(tuple(sample.shape))
+        return loss(sample) * scale  # (S, 1) by (6,)
+
+    slopes = []
+    for given, options in ((lambda sample: loss(sample) * scale, {}), (shared, {"shared": True})):
+        leaf = logits.clone().requires_grad_()
+        found = marginalise(leaf, given, map=name, **options)
+        slopes += [found.surrogate, torch.autograd.grad(found.surrogate.sum(), leaf)[0]]
+    torch.testing.assert_close(slopes[:2], slopes[2:])
+    held = (torch.einsum("bi,bj->bij", *maps.get(name)(logits, -1).unbind(1)) > 0).any(0)
+    assert seen == [(int(held.sum()), 1, 2, 5)]
+    assert found.samples.shape == (int(held.sum()), 6, 2, 5)
+    assert found.losses.shape == (int(held.sum()), 6)
+    with pytest.raises(InputError, match="one number per sample"):
+        marginalise(logits, loss, map=name, shared=True)  # gives (S, 1)
+
+
 def test_what_cannot_be_does_not_count() -> None:
     logits = torch.tensor([[0.0, -torch.inf, 1.0]], requires_grad=True)
 

@@ -248,3 +248,9 @@ def test_pixels_that_are_no_numbers_are_seen_in_the_loss() -> None:
     found = small().loss(x, "marginalise")
     assert found.bound.isnan().tolist() == [True] + [False] * (B - 1)
     assert vae.ENUMERABLE == 2**20
+
+
+def test_logits_that_all_images_share_are_those_of_each() -> None:
+    pixels, logits = torch.rand(5, 7), torch.randn(3, 1, 7)
+    wanted = bounds.bernoulli_log_prob(pixels, logits.expand(3, 5, 7))
+    torch.testing.assert_close(bounds.bernoulli_log_prob(pixels, logits), wanted)

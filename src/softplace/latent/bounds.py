@@ -7,11 +7,11 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
 
 from softplace import maps
 from softplace.errors import InputError
 from softplace.maps import Map
+from softplace.maps._arguments import can_look
 
 
 def categorical_kl(
@@ -46,26 +46,35 @@ def categorical_kl(
         raise InputError(f"'logits' must be (*B, N, K) with K of 1 or more. Got shape {tuple(logits.shape)}.")
     weights, posterior = weights_of(logits, map)
     if prior is None:
-        other = posterior.new_full((), -math.log(logits.shape[-1]))
+        other: Tensor | float = -math.log(logits.shape[-1])
+        finite = _all_above(posterior)
     else:
         if prior.shape[-2:] != logits.shape[-2:] and prior.shape != logits.shape[-1:]:
             raise InputError(
                 f"'prior' must be (N, K) as the logits, {tuple(logits.shape[-2:])}. Got shape {tuple(prior.shape)}."
             )
-        other = log_softmax(prior, -1)
-    held = weights > 0  # what is not held adds 0, and has no gradient
-    terms = torch.where(held | weights.isnan(), weights * (torch.where(held, posterior, 0.0) - other), 0.0)
-    per_variable = terms.sum(-1)
-    if free_bits:
-        per_variable = per_variable.clamp(min=free_bits * math.log(2))
-    return per_variable.sum(-1)
+        other = maps.log_softmax(prior, -1)
+        finite = _all_above(posterior) and _all_above(other)
+    if finite:
+        terms = weights * (posterior - other)
+    else:
+        held = weights > 0  # what is not held adds 0, and has no gradient
+        terms = torch.where(held | weights.isnan(), weights * (torch.where(held, posterior, 0.0) - other), 0.0)
+    if not free_bits:
+        return terms.sum((-2, -1))
+    return terms.sum(-1).clamp(min=free_bits * math.log(2)).sum(-1)
+
+
+def _all_above(logarithms: Tensor) -> bool:
+    """Whether none is known to be minus infinity, or NaN."""
+    return can_look(logarithms) and logarithms.numel() > 0 and bool(logarithms.amin() > -math.inf)
 
 
 def weights_of(logits: Tensor, map: str | Map = "softmax") -> tuple[Tensor, Tensor]:  # noqa: A002
     """The weights of a map along the last axis, and their logarithms: of softmax without underflow."""
     chosen = maps.get(map)
     if chosen is maps.softmax:
-        logarithms = log_softmax(logits, -1)
+        logarithms = maps.log_softmax(logits, -1)
         return logarithms.exp(), logarithms
     weights = chosen(logits, dim=-1)
     return weights, torch.where(weights > 0, weights, 1.0).log().masked_fill(weights == 0, -math.inf)
@@ -96,5 +105,10 @@ def log_prob(sample: Tensor, logarithms: Tensor) -> Tensor:
 
 
 def bernoulli_log_prob(pixels: Tensor, logits: Tensor) -> Tensor:
-    """`log p(x | z) = sum_d x_d l_d - log(1 + exp l_d)` for the logits l of pixels from 0 to 1: (..., D) -> (...)."""
+    """`log p(x | z) = sum_d x_d l_d - log(1 + exp l_d)` for the logits l of pixels from 0 to 1: (..., D) -> (...).
+
+    Logits (S, 1, D) that all pixels (B, D) share give (S, B) by a matrix product.
+    """
+    if pixels.ndim == 2 and logits.ndim == 3 and logits.shape[1] == 1:
+        return logits.squeeze(1) @ pixels.mT - torch.nn.functional.softplus(logits).sum(-1)
     return (pixels * logits - torch.nn.functional.softplus(logits)).sum(-1)

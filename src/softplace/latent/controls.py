@@ -70,9 +70,9 @@ class Control(nn.Module):
             after = options["moments"].update(estimate.losses - options["baseline"])
             self.moments.copy_(torch.stack([torch.as_tensor(after.mean), torch.as_tensor(after.variance)]))
         elif self.estimator == "reinforce":
-            before = MovingAverage(value=self.average[0].clone(), updates=int(self.average[1]))
-            after = before.update(estimate.losses)
-            self.average.copy_(torch.stack([torch.as_tensor(after.value), torch.tensor(float(after.updates))]))
+            value, updates = self.average.tolist()
+            after = MovingAverage(value=value, updates=int(updates)).update(estimate.losses)
+            self.average.copy_(torch.tensor([float(after.value), float(after.updates)]))
 
 
 def control_for(estimator: str, inputs: int, variables: int, classes: int) -> Control | None:

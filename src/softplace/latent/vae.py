@@ -131,7 +131,7 @@ class CategoricalVAE(nn.Module):
 
         known = get(estimator)
         if known.needs_enumeration:
-            options = {"map": self.map} | options
+            options = {"map": self.map, "shared": True} | options
         elif self.map != "softmax":
             raise InputError(
                 f"'estimator' must be exact for a posterior by {self.map}. Got {estimator}, which draws by softmax. "
@@ -297,8 +297,10 @@ def _check_width(values: Tensor, width: int, name: str) -> None:
 def _check_pixels(pixels: Tensor, width: int, name: str) -> None:
     """Numbers from 0 to 1, as a Bernoulli decoder needs. NaN is let through to where it is seen: the loss."""
     _check_width(pixels, width, name)
-    if not torch.compiler.is_compiling() and pixels.numel() and bool(((pixels < 0) | (pixels > 1)).any()):
-        low, high = float(pixels.min()), float(pixels.max())
+    if torch.compiler.is_compiling() or not pixels.numel():
+        return
+    low, high = torch.stack(torch.aminmax(pixels)).tolist()
+    if low < 0 or high > 1:
         raise InputError(
             f"{name!r} must be from 0 to 1, as Bernoulli pixels are. Got from {low:g} to {high:g}. "
             "Divide by the largest, or binarise: (pixels > threshold).float()."

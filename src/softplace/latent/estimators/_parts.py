@@ -94,10 +94,10 @@ def per_element(name: str, argument: str, value: float | Tensor, logits: Tensor)
     return value
 
 
-def evaluate(name: str, loss: Loss, samples: Tensor) -> Tensor:
-    """The losses of samples (S, *B, N, K), (S, *B)."""
+def evaluate(name: str, loss: Loss, samples: Tensor, batch: tuple[int, ...] | None = None) -> Tensor:
+    """The losses of samples (S, *B, N, K), (S, *B); of (S, *1, N, K) where a batch shares them."""
     losses = loss(samples)
-    wanted = samples.shape[:-2]
+    wanted = samples.shape[:-2] if batch is None else (len(samples), *batch)
     if not isinstance(losses, Tensor) or losses.shape != wanted or not losses.is_floating_point():
         got = f"{losses.dtype} of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else kind(losses)
         raise InputError(
