@@ -113,6 +113,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "free bits": ({"free_bits": -1.0}, "'free_bits' must be a number from 0. Got -1.0"),
     "free predictor": ({"model": "predictor", "free_bits": 1.0}, "'free_bits' are of the vae"),
     "batch": ({"batch": 5000}, "'batch' must be a whole number from 1 to 1,438. Got 5000"),
+    "too much": (
+        {"samples": 100_000, "batch": 200},
+        "'samples' and 'batch' must give at most 268,435,456 numbers a step",
+    ),
     "steps": ({"steps": 0}, "'steps' must be a whole number from 1"),
     "learning rate": ({"learning_rate": -1.0}, "'learning_rate' must be a number above 0. Got -1.0"),
     "hidden": ({"hidden": (0,)}, "'hidden' must be a whole number from 1"),

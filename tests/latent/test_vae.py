@@ -217,6 +217,11 @@ def test_one_class_says_nothing() -> None:
         (lambda: CategoricalVAE(4, classes=0), "'classes' must be a whole number of 1 or more. Got 0"),
         (lambda: CategoricalVAE(4, hidden=(3, -1)), "'hidden[1]' must be a whole number of 1 or more. Got -1"),
         (lambda: CategoricalVAE(4, map="sofmax"), "Did you mean 'softmax'"),
+        (
+            lambda: CategoricalVAE(4, map="relu"),
+            "'map' must give weights of 0 or more that sum to 1, as a choice has. Got relu",
+        ),
+        (lambda: CategoricalVAE(4, map="softmax1"), "Got softmax1, whose sums go from"),
         (lambda: CategoricalPredictor(4, 4, layers=0), "'layers' must be a whole number of 1 or more. Got 0"),
         (lambda: small().loss(pixels() * 255, "marginalise"), "'pixels' must be from 0 to 1, as Bernoulli pixels are"),
         (lambda: small().loss(pixels()[:, 1:], "marginalise"), "'pixels' must be (B, 6). Got shape (5, 5)"),

@@ -218,7 +218,9 @@ def test_a_map_of_ones_own_is_tried_first() -> None:
 
     with pytest.raises(InputError, match="map 'broken': expected finite weights"):
         check_arm(TASK, Arm(name="broken", map=broken), "loss")
-    check_arm(TASK, Arm(name="softmax1", map="softmax1"), "loss")
+    check_arm(TASK, Arm(name="entmax", map="entmax"), "loss")
+    with pytest.raises(InputError, match="'map' must give weights of 0 or more that sum to 1, as a choice has"):
+        contest(Options(maps=("relu",)))
 
 
 def test_the_contest_is_the_issue() -> None:

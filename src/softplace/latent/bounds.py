@@ -80,6 +80,19 @@ def weights_of(logits: Tensor, map: str | Map = "softmax") -> tuple[Tensor, Tens
     return weights, torch.where(weights > 0, weights, 1.0).log().masked_fill(weights == 0, -math.inf)
 
 
+def check_choice(map: str | Map) -> None:  # noqa: A002
+    """Raise `InputError` unless a map gives weights of 0 or more that sum to 1 in every row, as a choice has."""
+    scores = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    weights = maps.get(map)(scores, dim=-1)
+    sums = weights.sum(-1)
+    if not bool(((sums - 1).abs() < 1e-3).all()) or bool((weights < 0).any()):
+        name = map if isinstance(map, str) else getattr(map, "__name__", type(map).__name__)
+        raise InputError(
+            f"'map' must give weights of 0 or more that sum to 1, as a choice has. Got {name}, whose sums go from "
+            f"{float(sums.min()):.3g} to {float(sums.max()):.3g}. Use e.g. softmax or entmax15."
+        )
+
+
 def iwae(log_weights: Tensor, *, dim: int = 0) -> Tensor:
     """The importance-weighted bound: `log 1/S sum_s w_s` (Burda et al. 2016, arXiv:1509.00519, equation 8).
 

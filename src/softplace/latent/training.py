@@ -31,7 +31,10 @@ from softplace.training.arguments import folder as folder_of
 from softplace.training.checkpoint import CHECKPOINT, CONFIG
 from softplace.training.folder import EVALUATION, PAGE, TrainingFolder
 from softplace.training.running import DivergenceError as DivergenceError
+from softplace.training.running import enough_memory
 
+LARGEST = 2**28
+"""Numbers that the samples of a step may have: beyond, memory is filled."""
 BOUNDS = (1, 10, 100, 1000)
 """Samples of the bounds that are measured at the end."""
 
@@ -139,13 +142,21 @@ def train(
         validate_steps=whole("validate_steps", validate_steps, 1),
         seed=whole("seed", seed, 0, 2**63 - 1),
     )
+    widest = max(images.train.shape[1], config.sizes["variables"] * config.sizes["classes"])
+    if config.samples * config.batch * widest > LARGEST:
+        raise InputError(
+            f"'samples' and 'batch' must give at most {LARGEST:,} numbers a step. Got {config.samples:,} samples of "
+            f"{config.batch:,} images of {widest:,}. Use fewer."
+        )
     total = whole("steps", steps, 1)
     whole("curve_steps", curve_steps, 1)
     positive("checkpoint_seconds", checkpoint_seconds)
     where = place(device)
     path = folder_of(f"trainings/latent-{model}" if out is None else out)
     shown = Silent() if display is None else display
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+    devices = [where] if where.type == "cuda" else []
+    way = "Use a smaller --batch, fewer --samples, --variables or --classes, or another --estimator"
+    with enough_memory(way), torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive(config.seed, "parameters"))
         net = construct(config)
         loop = Loop(net, images, config, where, shown, curve_steps)

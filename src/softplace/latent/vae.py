@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from softplace import maps
 from softplace.errors import InputError
 from softplace.latent import bounds
 from softplace.latent.estimators import Estimate, get
@@ -90,7 +89,7 @@ class CategoricalVAE(nn.Module):
         map: str = "softmax",  # noqa: A002 - the word of the field
     ) -> None:
         super().__init__()
-        maps.get(map)
+        bounds.check_choice(map)
         self.map = map
         sizes = {"pixels": pixels, "variables": variables, "classes": classes} | _named(hidden)
         _check_sizes(sizes)

@@ -20,6 +20,7 @@ from torch import Tensor
 from softplace import latent
 from softplace.errors import InputError
 from softplace.latent import data as images_of
+from softplace.latent.bounds import check_choice
 from softplace.latent.data import binarise
 from softplace.study.contest import HALF_DECADES, Arm, Contest, Members, Metric, Options, Task, generator
 from softplace.study.contests import latent_report
@@ -160,6 +161,7 @@ def contest(options: Options) -> Contest:
     )
     for arm in arms:
         if arm not in ARMS:
+            check_choice(arm.map)
             check_arm(task, arm, "loss")
     return Contest(
         place="latent",
