@@ -295,3 +295,15 @@ def test_unusable_options_are_named(name: str, options: dict[str, Any], error: t
 def test_sinkhorn_needs_a_matrix() -> None:
     with pytest.raises(ValueError, match=r"'scores' of sinkhorn must have rows and columns\. Got the shape \(3,\)"):
         sinkhorn(torch.zeros(3))
+
+
+@pytest.mark.parametrize("rows", [360, 1436, 20_000])
+def test_sinkhorn_of_many_rows_is_finite(rows: int) -> None:
+    """As in a gate of experts: the equations are singular but for a ridge, which the sums of a tall matrix swallow."""
+    for seed in range(12):
+        scores = torch.randn(rows, 8, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+        weights = maps.sinkhorn(scores)
+        exact = maps.sinkhorn(scores.detach().double())
+        torch.testing.assert_close(weights.double(), exact, rtol=1e-4, atol=1e-6)
+        (gradient,) = torch.autograd.grad(weights[:, 0].square().sum(), scores)
+        assert gradient.isfinite().all()

@@ -134,7 +134,9 @@ def _newton(weights: Tensor, theirs: Tensor, target: Tensor, ridge: Tensor) -> T
     # Autocast would round the product; there is none to switch off on the meta device.
     device = weights.device.type
     with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
-        slopes = torch.diag_embed(sums) - weights.mT @ weights + ridge
+        # As large as the sums are: of many rows, a smaller one is lost in their rounding.
+        size = sums.detach().amax(-1)[..., None, None].clamp(min=1.0)
+        slopes = torch.diag_embed(sums) - weights.mT @ weights + ridge * size
     step = torch.linalg.solve_ex(slopes, sums.unsqueeze(-1) - target.mT)[0]
     moved: Tensor = theirs - step.mT
     return moved

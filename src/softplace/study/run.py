@@ -163,7 +163,7 @@ class Study:
                 self._display.say(f"data: {note}")
             if self._fresh:
                 for contest in self.contests:
-                    store.clear(contest.place)
+                    store.clear(contest.place, contest.name)
             provenance = provenance_of(self.device)
             provenance_id = store.provenance(provenance)
             with Workers(self.contests, self._workers, self.device) as workers:

@@ -275,14 +275,15 @@ class Store:
         chosen = [self._decode(row) for row in rows]
         return sorted(chosen, key=lambda m: (m.place, m.contest, m.task, m.arm, m.learning_rate, m.seed, m.role, m.key))
 
-    def clear(self, place: str | None = None) -> int:
+    def clear(self, place: str | None = None, contest: str | None = None) -> int:
         """Forget the members and checkpoints of a place (and checkpoints without one), or all but the provenance.
 
-        Returns how many members were forgotten.
+        With a `contest`, the members of the place's other contests stay. Returns how many members were forgotten.
         """
         where, values = ("TRUE", ()) if place is None else ("place = ?", (place,))
         with self._writing() as connection:
-            count = connection.execute(f"DELETE FROM members WHERE {where}", values).rowcount
+            one, which = ("TRUE", ()) if contest is None else ("contest = ?", (contest,))
+            count = connection.execute(f"DELETE FROM members WHERE {where} AND {one}", (*values, *which)).rowcount
             connection.execute(f"DELETE FROM checkpoints WHERE {where} OR place IS NULL", values)
             connection.execute(
                 "DELETE FROM checkpoint_parts WHERE shard_key NOT IN (SELECT shard_key FROM checkpoints)"

@@ -8,12 +8,12 @@ from typing import cast
 from softplace.errors import InputError, nearest
 from softplace.study.contest import Contest, Options
 
-_OWN = ("hidden", "attention", "memory", "latent")
+_OWN = ("hidden", "attention", "memory", "latent", "gate")
 _GROUP = "softplace.contests"
 
 
 def places() -> tuple[str, ...]:
-    """The contests that `build` knows, by name: ours are called by their place."""
+    """The contests that `build` knows, by name: ours are called by their place, but for "gate" (latent)."""
     return (*_OWN, *sorted({point.name for point in entry_points(group=_GROUP)} - set(_OWN)))
 
 

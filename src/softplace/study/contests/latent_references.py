@@ -6,7 +6,8 @@ from softplace.report.records import Reference
 from softplace.study.contests._report import arxiv, reference
 
 
-def _unread(key: str, authors: str, title: str, year: int, where: str, url: str | None) -> Reference:
+def unread(key: str, authors: str, title: str, year: int, where: str, url: str | None) -> Reference:
+    """A publication of which neither was read: no finding is printed."""
     return replace(reference(key, authors, title, year, where, "", url), verified=False)
 
 
@@ -63,7 +64,7 @@ REFERENCES = {
             "An unbiased estimate of low variance, by swapped variables that share their random numbers.",
             arxiv("1905.01413"),
         ),
-        _unread(
+        unread(
             "williams1992",
             "Williams",
             "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning",
@@ -71,7 +72,7 @@ REFERENCES = {
             "Machine Learning 8",
             "https://doi.org/10.1007/BF00992696",
         ),
-        _unread(
+        unread(
             "mnih2014",
             "Mnih, Gregor",
             "Neural Variational Inference and Learning in Belief Networks",
@@ -79,7 +80,7 @@ REFERENCES = {
             "ICML, arXiv:1402.0030",
             arxiv("1402.0030"),
         ),
-        _unread(
+        unread(
             "tucker2017",
             "Tucker et al.",
             "REBAR: Low-variance, unbiased gradient estimates for discrete latent variable models",
@@ -87,7 +88,7 @@ REFERENCES = {
             "NIPS, arXiv:1703.07370",
             arxiv("1703.07370"),
         ),
-        _unread(
+        unread(
             "grathwohl2018",
             "Grathwohl et al.",
             "Backpropagation through the Void: Optimizing control variates for black-box gradient estimation",
@@ -95,7 +96,7 @@ REFERENCES = {
             "ICLR, arXiv:1711.00123",
             arxiv("1711.00123"),
         ),
-        _unread(
+        unread(
             "maddison2017",
             "Maddison, Mnih, Teh",
             "The Concrete Distribution: A Continuous Relaxation of Discrete Random Variables",
@@ -103,7 +104,7 @@ REFERENCES = {
             "ICLR, arXiv:1611.00712",
             arxiv("1611.00712"),
         ),
-        _unread(
+        unread(
             "bengio2013",
             "Bengio, Léonard, Courville",
             "Estimating or Propagating Gradients Through Stochastic Neurons for Conditional Computation",
@@ -111,7 +112,7 @@ REFERENCES = {
             "arXiv:1308.3432",
             arxiv("1308.3432"),
         ),
-        _unread(
+        unread(
             "paulus2021",
             "Paulus, Maddison, Krause",
             "Rao-Blackwellizing the Straight-Through Gumbel-Softmax Gradient Estimator",
@@ -119,7 +120,7 @@ REFERENCES = {
             "ICLR, arXiv:2010.04838",
             arxiv("2010.04838"),
         ),
-        _unread(
+        unread(
             "martins2016",
             "Martins, Astudillo",
             "From Softmax to Sparsemax: A Sparse Model of Attention and Multi-Label Classification",
@@ -127,7 +128,7 @@ REFERENCES = {
             "ICML, arXiv:1602.02068",
             arxiv("1602.02068"),
         ),
-        _unread(
+        unread(
             "kingma2014",
             "Kingma, Welling",
             "Auto-Encoding Variational Bayes",
@@ -135,7 +136,7 @@ REFERENCES = {
             "ICLR, arXiv:1312.6114",
             arxiv("1312.6114"),
         ),
-        _unread(
+        unread(
             "bouthillier2021",
             "Bouthillier et al.",
             "Accounting for Variance in Machine Learning Benchmarks",
