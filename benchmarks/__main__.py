@@ -1,4 +1,4 @@
-"""`python -m benchmarks [attention|fleet|latent|maps|memory ...] [options]`: every benchmark, or those named."""
+"""`python -m benchmarks [attention|experts|fleet|latent|maps|memory|translation ...] [options]`: all, or those named."""
 
 import sys
 from importlib import import_module
