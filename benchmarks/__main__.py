@@ -1,4 +1,4 @@
-"""`python -m benchmarks [attention|experts|fleet|latent|maps|memory|translation ...] [options]`: all, or those named."""
+"""`python -m benchmarks [NAME ...] [options]`: every benchmark, or those named."""
 
 import sys
 from importlib import import_module
