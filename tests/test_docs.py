@@ -1,4 +1,4 @@
-"""What the README says is true: its examples are run, its files exist."""
+"""What README and docs say is true: their examples are run, their files exist."""
 
 import doctest
 import re
@@ -11,6 +11,12 @@ def test_examples_of_the_readme_give_what_they_show() -> None:
     failures, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert tried >= 14
     assert failures == 0
+
+
+def test_examples_of_the_docs_give_what_they_show() -> None:
+    found = {path.name: doctest.testfile(str(path), module_relative=False) for path in (ROOT / "docs").glob("*.md")}
+    assert found["latent.md"].attempted >= 6
+    assert {name: result.failed for name, result in found.items() if result.failed} == {}
 
 
 def test_files_that_the_readme_links_to_exist() -> None:
