@@ -5,10 +5,11 @@ No axes: members are records.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
-from softplace.report.records import Axis, Cell, Figure, Section
+from softplace.report.records import Axis, Cell, Figure, Section, Value
 from softplace.study.contest import Task
 from softplace.study.contests._report import SOFTMAX, Claim, band, has, judge
 from softplace.study.results import Results
@@ -111,6 +112,38 @@ def learning_figure(results: Results, task: Task, *, y: Axis, highlight: Sequenc
         y=y,
         rows=rows,
         series="arm",
+        highlight=highlight,
+    )
+
+
+def measure_figure(
+    results: Results,
+    task: Task,
+    metric: str,
+    *,
+    title: str,
+    caption: str,
+    label: str,
+    highlight: Sequence[str],
+    without: Sequence[str] = (),
+) -> Figure:
+    """A measure of every arm, the least first; `caption` is followed by the means."""
+    scores = results.scores(task, metric) or {}
+    rows: list[dict[str, Value]] = [
+        {"arm": arm, metric: float(values.mean()), **band(values.tolist())}
+        for arm, values in scores.items()
+        if arm not in without and len(values) > 1
+    ]
+    rows.sort(key=lambda row: float(cast(float, row[metric])))
+    told = ", ".join(f"{row['arm']} {row[metric]:.2g}" for row in rows)
+    return Figure(
+        key=f"{task.name}-{metric}",
+        kind="interval",
+        title=title,
+        caption=f"{caption}: {told}.",
+        x=Axis(column=metric, label=f"{label} (mean, 95 % interval)"),
+        y=Axis(column="arm", label="Arm", scale="category"),
+        rows=rows,
         highlight=highlight,
     )
 

@@ -346,6 +346,15 @@ def grids(results: Results) -> str:
     )
 
 
+def paired_differences(more: str = "") -> str:
+    """How differences are judged, in words; `more`: of the worst score, beside networks that diverged."""
+    return (
+        "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
+        "p-values, Holm over all arms of a measure (not over the claims). A network that diverged counts with the "
+        f"worst score{more}."
+    )
+
+
 def reference(key: str, authors: str, title: str, year: int, where: str, finding: str, url: str | None) -> Reference:
     """A publication whose text or abstract was read: its finding is printed."""
     fields = {"author": authors.replace(", ", " and "), "title": title, "year": str(year), "howpublished": where}

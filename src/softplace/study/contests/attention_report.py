@@ -14,7 +14,7 @@ from softplace.study.contests._learning_report import (
     learning_figure,
     solved_figure,
 )
-from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, rates_figure
+from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, paired_differences, rates_figure
 from softplace.study.contests.attention_claims import CLAIMS, HIGHLIGHT, NETS, kind_of
 from softplace.study.contests.attention_references import REFERENCES
 from softplace.study.results import Results
@@ -168,9 +168,7 @@ def _method(results: Results) -> list[str]:
         f"{len(results.tune_seeds)} seeds; the other {len(results.seeds)} seeds are judged, on other pairs. "
         "Half of the seeds tune, so n more judged seeds are 2n more of --seeds.",
         grids(results),
-        "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
-        "p-values, Holm over all arms of a measure (not over the claims). A network that diverged counts with the "
-        f"worst score; one that never gets below {first.learned:g} nats counts with all steps of the budget.",
+        paired_differences(f"; one that never gets below {first.learned:g} nats counts with all steps of the budget"),
         first.caution,
     ]
 

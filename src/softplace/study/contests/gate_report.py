@@ -8,8 +8,17 @@ import numpy as np
 
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Section, Value
 from softplace.study.contest import Task
-from softplace.study.contests._learning_report import fine, judge_learning, learning_figure
-from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, metric_of, rates_figure
+from softplace.study.contests._learning_report import fine, judge_learning, learning_figure, measure_figure
+from softplace.study.contests._report import (
+    SOFTMAX,
+    Claim,
+    counts,
+    grids,
+    has,
+    metric_of,
+    paired_differences,
+    rates_figure,
+)
 from softplace.study.contests.gate_arms import ARMS, BALANCE, TOP
 from softplace.study.contests.gate_claims import CLAIMS, HIGHLIGHT
 from softplace.study.contests.gate_references import REFERENCES
@@ -55,23 +64,14 @@ def _figures(results: Results, claim: Claim, task: Task) -> list[Figure]:
 def _measured(results: Results, task: Task, name: str) -> Figure:
     """A measure of every arm, the least first."""
     label = metric_of(task, name).label
-    scores = results.scores(task, name) or {}
-    rows: list[dict[str, Value]] = [
-        {"arm": arm, name: float(values.mean()), **band(values.tolist())}
-        for arm, values in scores.items()
-        if len(values) > 1
-    ]
-    rows.sort(key=lambda row: float(cast(float, row[name])))
     title = f"{label[0].upper()}{label[1:]}"
-    told = ", ".join(f"{row['arm']} {row[name]:.2g}" for row in rows)
-    return Figure(
-        key=f"{task.name}-{name}",
-        kind="interval",
+    return measure_figure(
+        results,
+        task,
+        name,
         title=f"{title}, of every arm",
-        caption=f"At the end of training, on the test images: {told}.",
-        x=Axis(column=name, label=f"{title} (mean, 95 % interval)"),
-        y=Axis(column="arm", label="Arm", scale="category"),
-        rows=rows,
+        caption="At the end of training, on the test images",
+        label=title,
         highlight=HIGHLIGHT,
     )
 
@@ -151,9 +151,7 @@ def _method(results: Results) -> list[str]:
         f"other {len(results.seeds)} seeds are judged, on test images. Half of the seeds tune, so n more judged seeds "
         "are 2n more of --seeds.",
         grids(results),
-        "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
-        "p-values, Holm over all arms of a measure (not over the claims). A network that diverged counts with the "
-        "worst score.",
+        paired_differences(),
     ]
     return lines if two else [lines[0], lines[1], *lines[5:]]
 

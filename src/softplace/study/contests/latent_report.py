@@ -8,8 +8,8 @@ import numpy as np
 
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Section, Value
 from softplace.study.contest import Task
-from softplace.study.contests._learning_report import fine, judge_learning, learning_figure
-from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, has, rates_figure
+from softplace.study.contests._learning_report import fine, judge_learning, learning_figure, measure_figure
+from softplace.study.contests._report import SOFTMAX, Claim, counts, grids, has, paired_differences, rates_figure
 from softplace.study.contests.latent_arms import GAUSSIAN
 from softplace.study.contests.latent_claims import CLAIMS, HIGHLIGHT
 from softplace.study.contests.latent_references import REFERENCES
@@ -53,24 +53,15 @@ def _figures(results: Results, claim: Claim, task: Task) -> list[Figure]:
 
 def _gradients(results: Results, task: Task, metric: str, name: str) -> Figure:
     """A measure of every arm's gradient, at its own trained networks."""
-    scores = results.scores(task, metric) or {}
-    rows: list[dict[str, Value]] = [
-        {"arm": arm, metric: float(values.mean()), **band(values.tolist())}
-        for arm, values in scores.items()
-        if arm != GAUSSIAN and len(values) > 1
-    ]
-    rows.sort(key=lambda row: float(cast(float, row[metric])))
-    told = ", ".join(f"{row['arm']} {row[metric]:.2g}" for row in rows)
-    return Figure(
-        key=f"{task.name}-{metric}",
-        kind="interval",
+    return measure_figure(
+        results,
+        task,
+        metric,
         title=f"{name} of the gradient by the logits, over the length of the exact gradient",
-        caption="At trained networks of the arm itself, on 16 images; by 64 estimates, without their own noise: "
-        f"{told}.",
-        x=Axis(column=metric, label=f"{name}, as a multiple of the gradient's length (mean, 95 % interval)"),
-        y=Axis(column="arm", label="Arm", scale="category"),
-        rows=rows,
+        caption="At trained networks of the arm itself, on 16 images; by 64 estimates, without their own noise",
+        label=f"{name}, as a multiple of the gradient's length",
         highlight=HIGHLIGHT,
+        without=(GAUSSIAN,),
     )
 
 
@@ -141,9 +132,7 @@ def _method(results: Results) -> list[str]:
         f"other {len(results.seeds)} seeds are judged, on test images. Half of the seeds tune, so n more judged seeds "
         "are 2n more of --seeds.",
         grids(results),
-        "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
-        "p-values, Holm over all arms of a measure (not over the claims). A network that diverged counts with the "
-        "worst score.",
+        paired_differences(),
     ]
 
 

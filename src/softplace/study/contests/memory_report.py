@@ -19,7 +19,7 @@ from softplace.study.contests._learning_report import (
     solved_figure,
     training_rows,
 )
-from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, rates_figure
+from softplace.study.contests._report import SOFTMAX, Claim, band, counts, grids, paired_differences, rates_figure
 from softplace.study.contests.memory_claims import CLAIMS, HIGHLIGHT, kind_of
 from softplace.study.contests.memory_references import REFERENCES
 from softplace.study.results import Results
@@ -204,9 +204,7 @@ def _method(results: Results) -> list[str]:
         f"over {len(results.tune_seeds)} seeds; the other {len(results.seeds)} seeds are judged, on new sequences. "
         "Half of the seeds tune, so n more judged seeds are 2n more of --seeds.",
         grids(results),
-        "Differences are paired by seed: BCa bootstrap intervals (95 %, expanded for small n), sign-flip permutation "
-        "p-values, Holm over all arms of a measure (not over the claims). A network that diverged counts with the "
-        "worst score; one that never gets below 1 bit per sequence counts with all steps of the budget.",
+        paired_differences("; one that never gets below 1 bit per sequence counts with all steps of the budget"),
     ]
 
 
