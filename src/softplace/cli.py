@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
 from softplace.errors import InputError
+
+if TYPE_CHECKING:
+    from softplace.progress import Display
 
 app = typer.Typer(
     name="softplace",
@@ -50,31 +53,22 @@ def study(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what the folder has.")] = False,
 ) -> None:
     """Train matched networks, judge them, and write one HTML page with the verdicts."""
-    from rich.console import Console
-
-    from softplace.progress import Lines, Terminal
-
-    console = Console(stderr=True)
     chosen = None if maps is None else [name.strip() for name in maps.split(",") if name.strip()]
-    try:
+    with _progress() as display:
         from softplace.study.run import PAGE, Study
 
-        with Terminal(console) if console.is_terminal else nullcontext(Lines(console)) as display:
-            result = Study(
-                place or None,
-                maps=chosen,
-                data=data,
-                target=target,
-                preset=preset,
-                seeds=seeds,
-                device=device,
-                out=out,
-                fresh=fresh,
-                display=display,
-            ).run()
-    except KeyboardInterrupt:
-        _complain("Stopped. Nothing that was finished is lost: the same command goes on from here.")
-        raise typer.Exit(130) from None
+        result = Study(
+            place or None,
+            maps=chosen,
+            data=data,
+            target=target,
+            preset=preset,
+            seeds=seeds,
+            device=device,
+            out=out,
+            fresh=fresh,
+            display=display,
+        ).run()
     with _output():
         for verdict in result.verdicts:
             print(f"{verdict.place}: {verdict.claim} {verdict.verdict.upper()}. {verdict.sentence}")
@@ -152,58 +146,49 @@ def memory(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what the folder has.")] = False,
 ) -> None:
     """Train a Neural Turing Machine, a DNC or an LSTM on a task, evaluate it, and write a page."""
-    from rich.console import Console
-
-    from softplace.progress import Lines, Terminal
-
-    console = Console(stderr=True)
-    try:
+    with _progress() as display:
         from softplace.memory.training import summary
         from softplace.memory.training import train as run
         from softplace.training.arguments import task_options
 
-        with Terminal(console) if console.is_terminal else nullcontext(Lines(console)) as display:
-            result = run(
-                model,
-                task,
-                map=map,
-                out=out,
-                steps=steps,
-                sequences=sequences,
-                batch=batch,
-                learning_rate=learning_rate,
-                optimizer=optimizer,
-                clip=clip,
-                curriculum=curriculum,
-                seed=seed,
-                hidden_size=hidden,
-                layers=layers,
-                controller=controller,
-                slots=slots,
-                width=width,
-                read_heads=read_heads,
-                write_heads=write_heads,
-                shift_range=shift_range,
-                order=order,
-                initial_memory=initial_memory,
-                initial_weights=initial_weights,
-                links=links,
-                sparse_links=sparse_links,
-                allocation=allocation,
-                masked=masked,
-                deallocate=deallocate,
-                sharpened=sharpened,
-                detach_usage=detach_usage,
-                segments=segments,
-                options=task_options(option or []),
-                data=data,
-                device=device,
-                fresh=fresh,
-                display=display,
-            )
-    except KeyboardInterrupt:
-        _complain("Stopped. Nothing that was finished is lost: the same command goes on from here.")
-        raise typer.Exit(130) from None
+        result = run(
+            model,
+            task,
+            map=map,
+            out=out,
+            steps=steps,
+            sequences=sequences,
+            batch=batch,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            clip=clip,
+            curriculum=curriculum,
+            seed=seed,
+            hidden_size=hidden,
+            layers=layers,
+            controller=controller,
+            slots=slots,
+            width=width,
+            read_heads=read_heads,
+            write_heads=write_heads,
+            shift_range=shift_range,
+            order=order,
+            initial_memory=initial_memory,
+            initial_weights=initial_weights,
+            links=links,
+            sparse_links=sparse_links,
+            allocation=allocation,
+            masked=masked,
+            deallocate=deallocate,
+            sharpened=sharpened,
+            detach_usage=detach_usage,
+            segments=segments,
+            options=task_options(option or []),
+            data=data,
+            device=device,
+            fresh=fresh,
+            display=display,
+        )
     with _output():
         print(summary(result))
 
@@ -275,69 +260,59 @@ def attention(
 
     On several processes: torchrun --nproc-per-node N -m softplace train attention ...
     """
-    from rich.console import Console
-
-    from softplace.progress import Lines, Terminal
-
-    console = Console(stderr=True)
-    try:
+    with _progress("WORLD_SIZE" not in os.environ) as display:
         from softplace.attention.training import summary
         from softplace.attention.training import train as run
         from softplace.training.arguments import task_options
 
-        alone = "WORLD_SIZE" not in os.environ
-        with Terminal(console) if console.is_terminal and alone else nullcontext(Lines(console)) as display:
-            result = run(
-                model,
-                data=data,
-                source=source,
-                target=target,
-                valid_source=valid_source,
-                valid_target=valid_target,
-                test_source=test_source,
-                test_target=test_target,
-                map=map,
-                tokens=tokens,
-                words=words,
-                lower=lower,
-                shared=not separate,
-                longest_pair=longest_pair,
-                options=task_options(option or []),
-                out=out,
-                steps=steps,
-                room=room,
-                accumulate=accumulate,
-                learning_rate=learning_rate,
-                schedule=schedule,
-                warmup=warmup,
-                label_smoothing=label_smoothing,
-                clip=clip,
-                precision=precision,
-                validate_steps=validate_steps,
-                patience=patience or None,
-                average=average,
-                seed=seed,
-                width=width,
-                heads=heads,
-                encoder_layers=encoder_layers,
-                decoder_layers=decoder_layers,
-                inner=inner,
-                norm=norm,
-                positions=positions,
-                tied=tied,
-                hidden=hidden,
-                embedding=embedding,
-                align=align,
-                maxout=maxout,
-                initial=initial,
-                dropout=dropout,
-                device=device,
-                fresh=fresh,
-                display=display,
-            )
-    except KeyboardInterrupt:
-        _complain("Stopped. Nothing that was finished is lost: the same command goes on from here.")
-        raise typer.Exit(130) from None
+        result = run(
+            model,
+            data=data,
+            source=source,
+            target=target,
+            valid_source=valid_source,
+            valid_target=valid_target,
+            test_source=test_source,
+            test_target=test_target,
+            map=map,
+            tokens=tokens,
+            words=words,
+            lower=lower,
+            shared=not separate,
+            longest_pair=longest_pair,
+            options=task_options(option or []),
+            out=out,
+            steps=steps,
+            room=room,
+            accumulate=accumulate,
+            learning_rate=learning_rate,
+            schedule=schedule,
+            warmup=warmup,
+            label_smoothing=label_smoothing,
+            clip=clip,
+            precision=precision,
+            validate_steps=validate_steps,
+            patience=patience or None,
+            average=average,
+            seed=seed,
+            width=width,
+            heads=heads,
+            encoder_layers=encoder_layers,
+            decoder_layers=decoder_layers,
+            inner=inner,
+            norm=norm,
+            positions=positions,
+            tied=tied,
+            hidden=hidden,
+            embedding=embedding,
+            align=align,
+            maxout=maxout,
+            initial=initial,
+            dropout=dropout,
+            device=device,
+            fresh=fresh,
+            display=display,
+        )
     if os.environ.get("RANK", "0") == "0":
         with _output():
             print(summary(result))
@@ -377,45 +352,36 @@ def latent(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what the folder has.")] = False,
 ) -> None:
     """Train a network with categorical latent variables, measure its bounds, and write a page."""
-    from rich.console import Console
-
-    from softplace.progress import Lines, Terminal
-
-    console = Console(stderr=True)
-    try:
+    with _progress() as display:
         from softplace.latent.training import summary
         from softplace.latent.training import train as run
         from softplace.training.arguments import whole_numbers
 
-        with Terminal(console) if console.is_terminal else nullcontext(Lines(console)) as display:
-            result = run(
-                model,
-                data=data,
-                binarised=binarised,
-                out=out,
-                estimator=estimator,
-                samples=samples,
-                temperature=temperature,
-                anneal_rate=anneal_rate,
-                free_bits=free_bits,
-                variables=variables,
-                classes=classes,
-                hidden=whole_numbers("hidden", hidden),
-                layers=layers,
-                learned_prior=learned_prior,
-                steps=steps,
-                batch=batch,
-                learning_rate=learning_rate,
-                clip=clip,
-                validate_steps=validate_steps,
-                seed=seed,
-                device=device,
-                fresh=fresh,
-                display=display,
-            )
-    except KeyboardInterrupt:
-        _complain("Stopped. Nothing that was finished is lost: the same command goes on from here.")
-        raise typer.Exit(130) from None
+        result = run(
+            model,
+            data=data,
+            binarised=binarised,
+            out=out,
+            estimator=estimator,
+            samples=samples,
+            temperature=temperature,
+            anneal_rate=anneal_rate,
+            free_bits=free_bits,
+            variables=variables,
+            classes=classes,
+            hidden=whole_numbers("hidden", hidden),
+            layers=layers,
+            learned_prior=learned_prior,
+            steps=steps,
+            batch=batch,
+            learning_rate=learning_rate,
+            clip=clip,
+            validate_steps=validate_steps,
+            seed=seed,
+            device=device,
+            fresh=fresh,
+            display=display,
+        )
     with _output():
         print(summary(result))
 
@@ -515,6 +481,26 @@ def score(
     found = score_files(translations, references)
     with _output():
         print(shown(found, as_json=json))
+
+
+@contextmanager
+def _progress(alone: bool = True) -> Iterator["Display"]:
+    """Where progress is shown, on standard error; Ctrl-C says that nothing is lost, and ends with code 130.
+
+    Args:
+        alone: Whether no other process writes to the same terminal.
+    """
+    from rich.console import Console
+
+    from softplace.progress import Lines, Terminal
+
+    console = Console(stderr=True)
+    try:
+        with Terminal(console) if console.is_terminal and alone else nullcontext(Lines(console)) as display:
+            yield display
+    except KeyboardInterrupt:
+        _complain("Stopped. Nothing that was finished is lost: the same command goes on from here.")
+        raise typer.Exit(130) from None
 
 
 @contextmanager

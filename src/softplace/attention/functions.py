@@ -306,10 +306,6 @@ def join_heads(x: Tensor) -> Tensor:
     return x.transpose(-3, -2).flatten(-2)
 
 
-Attended = tuple[Tensor, Tensor]
-"""Values that were weighed and summed, and the weights."""
-
-
 class Part(NamedTuple):
     """The tensors of some of the leading axes, see `dot_product_attention`."""
 
@@ -390,7 +386,7 @@ def _attend(
 
     def block(
         some: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sink: Tensor | None, start: int
-    ) -> Attended:
+    ) -> tuple[Tensor, Tensor]:
         end = start + some.shape[-2]
         allowed = _causal(queries, key, mask, start, end) if causal else _rows(mask, start, end)
         weights = _weights(score(some, key), map, allowed, sink)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Any
 
 from softplace.attention.alignment import Links, alignment_error_rate, pharaoh, read_pharaoh
 from softplace.attention.text import read_lines, read_pairs
@@ -121,9 +122,13 @@ def _check_way(printing: Printing) -> None:
         raise InputError(f"{idle[0]!r} says how links are found. Got it without them. Add --align, or leave it out.")
 
 
+def _way(translator: Translator, printing: Printing) -> dict[str, Any]:
+    """Arguments of `Looks.links`: those given, else the translator's own."""
+    return {**translator.alignment, **{name: value for name, value in printing.way.items() if value is not None}}
+
+
 def _links(translator: Translator, look: Looks, printing: Printing) -> Links:
-    way = {**translator.alignment, **{name: value for name, value in printing.way.items() if value is not None}}
-    return look.links(by_words=printing.by_words, **way)  # type: ignore[arg-type]
+    return look.links(by_words=printing.by_words, **_way(translator, printing))
 
 
 def _looks(translator: Translator, said: list[tuple[str, Translation]]) -> list[Looks | None]:
@@ -147,7 +152,7 @@ def _with_looks(text: str, translator: Translator, look: Looks | None, printing:
     """A line with what is drawn below it."""
     if look is None:
         return text
-    way = {**translator.alignment, **{name: value for name, value in printing.way.items() if value is not None}}
+    way = _way(translator, printing)
     if printing.heat_map:
         text += "\n" + heat_map(look, layer=_whole(way.get("layer")), head=_whole(way.get("head")))
     if printing.weights:
