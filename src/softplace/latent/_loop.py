@@ -15,7 +15,6 @@ from softplace.latent.bounds import weights_of
 from softplace.latent.config import LatentConfig
 from softplace.latent.controls import control_for
 from softplace.latent.data import Images, binarise
-from softplace.latent.estimators import get
 from softplace.latent.progress import Snapshot
 from softplace.latent.vae import CategoricalPredictor, CategoricalVAE, LatentLoss, perplexity
 from softplace.progress import Display
@@ -45,8 +44,8 @@ class Loop:
     ) -> None:
         self.net, self.images, self.config, self.device = net, images, config, device
         self._display, self._every = display, every
-        width = net.pixels if isinstance(net, CategoricalVAE) else net.inputs
-        self._control = control_for(config.estimator, width, net.variables, net.classes)
+        self._inputs = net.pixels if isinstance(net, CategoricalVAE) else net.inputs
+        self._control = control_for(config.estimator, self._inputs, net.variables, net.classes)
         self._all = Trained(net, self._control).to(device)
         self._parameters = list(self._all.parameters())
         self._optimizer = torch.optim.Adam(self._parameters, config.learning_rate, fused=True)
@@ -122,7 +121,7 @@ class Loop:
         pixels = self._next().to(self.device)
         torch.manual_seed(derive(config.seed, "samples", self.step))
         options = config.options(self.step)
-        moving = {} if self._control is None else self._control.options(pixels[:, : self._inputs()])
+        moving = {} if self._control is None else self._control.options(pixels[:, : self._inputs])
         found = self.loss(pixels, options | moving)
         total = found.surrogate.mean()
         variance = found.estimate.variance
@@ -141,9 +140,6 @@ class Loop:
             self._control.update(found.estimate, moving)
         self._sum, self._count, self._norm = self._sum + bound, self._count + 1, self._norm + norm
         self.step += 1
-
-    def _inputs(self) -> int:
-        return self.net.pixels if isinstance(self.net, CategoricalVAE) else self.net.inputs
 
     def _next(self) -> Tensor:
         """The binarised images of this step: every image once in an epoch, whose last batch is never a short one."""
@@ -220,7 +216,7 @@ class Loop:
     def _snapshot(self, steps: int, seconds: float) -> Snapshot:
         return Snapshot(
             model=self.config.model,
-            estimator=get(self.config.estimator).name,
+            estimator=self.config.estimator,
             step=self.step,
             steps=steps,
             before=self._before,

@@ -6,7 +6,6 @@ Every step draws its images and its samples from the seed and its number, and a 
 depends on. So a training that was killed and one that ran through end with the same bits, on the same machine.
 """
 
-import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -253,7 +252,6 @@ def _estimator(
 ) -> dict[str, Any]:
     """The settings of the estimator."""
     known = get(name)
-    taken = inspect.signature(known.function).parameters
     count = whole("samples", known.least_samples if samples is None else samples, 1, 100_000)
     if count < known.least_samples:
         raise InputError(f"'samples' of {name} must be {known.least_samples} or more. Got {count}.")
@@ -268,10 +266,9 @@ def _estimator(
             )
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1e6:
         raise InputError(f"'anneal_rate' must be a number from 0. Got {rate!r}. Use 0 for a fixed temperature.")
-    cools = "temperature" in taken and name != "rebar"  # which learns its own
-    if not cools and (temperature is not None or rate):
+    if not known.has_temperature and (temperature is not None or rate):
         raise InputError(f"'temperature' and 'anneal_rate' are none of {name}'s. Leave them out.")
-    warm = positive("temperature", 0.5 if temperature is None else temperature) if cools else None
+    warm = positive("temperature", 0.5 if temperature is None else temperature) if known.has_temperature else None
     return {
         "estimator": name,
         "samples": count,

@@ -14,7 +14,8 @@ from torch import Tensor
 import softplace
 from softplace.latent.bounds import weights_of
 from softplace.latent.config import LatentConfig
-from softplace.latent.vae import CategoricalVAE, draw
+from softplace.latent.estimators._parts import draw
+from softplace.latent.vae import CategoricalVAE
 from softplace.randomness import generator
 from softplace.report.page import write_page
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Report, Section, Value
@@ -129,7 +130,7 @@ def _images(loop: "Loop") -> Figure:
     with torch.no_grad():
         if isinstance(net, CategoricalVAE):
             weights = weights_of(net.encode(images), net.map)[0]
-            told = torch.sigmoid(net.decode(draw(weights.cpu(), 1, draws)[0].to(device)))
+            told = torch.sigmoid(net.decode(draw(weights.cpu(), 1, draws, weights.dtype)[0].to(device)))
             other = net.sample(len(images)) if device.type != "cpu" else net.sample(len(images), generator=draws)
             fourth = ("a draw of the prior", other)
         else:
@@ -137,7 +138,8 @@ def _images(loop: "Loop") -> Figure:
             weights = torch.softmax(net.logits(0, upper), -1)
             flat = upper
             for layer in range(len(net.layers)):
-                flat = draw(torch.softmax(net.logits(layer, flat), -1).cpu(), 1, draws)[0].to(device).flatten(-2)
+                shares = torch.softmax(net.logits(layer, flat), -1).cpu()
+                flat = draw(shares, 1, draws, shares.dtype)[0].to(device).flatten(-2)
             told = torch.cat([upper, torch.sigmoid(net.readout(flat))], -1)
             fourth = ("upper half, given", torch.cat([upper, torch.zeros_like(images[:, net.inputs :])], -1))
     shape = loop.images.shape

@@ -15,6 +15,7 @@ from torch.nn.functional import one_hot
 from softplace.errors import InputError
 from softplace.latent import bounds
 from softplace.latent.estimators import Estimate, get
+from softplace.latent.estimators._parts import draw
 
 ENUMERABLE = 2**20  # configurations times rows that `log_likelihood` looks at together
 _ROOM = 2**24  # numbers of a decoder's output at a time
@@ -40,14 +41,6 @@ def network(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential
     for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
-
-
-def draw(weights: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """One-hot samples of independent categoricals by their weights: (*B, N, K) -> (S, *B, N, K)."""
-    shape = (count, *weights.shape)
-    shares = weights.detach().double().expand(shape).reshape(-1, weights.shape[-1])
-    numbers = torch.multinomial(shares, 1, generator=generator).reshape(shape[:-1])
-    return one_hot(numbers, weights.shape[-1]).to(weights.dtype)
 
 
 def configurations(variables: int, classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -150,7 +143,7 @@ class CategoricalVAE(nn.Module):
         prior = self._prior(posterior)
         parts = []
         for first in range(0, samples, most := max(1, _ROOM // max(1, pixels.numel()))):
-            drawn = draw(weights, min(most, samples - first), generator)
+            drawn = draw(weights, min(most, samples - first), generator, weights.dtype)
             likelihood = bounds.bernoulli_log_prob(pixels, self.decode(drawn))
             parts.append(likelihood + bounds.log_prob(drawn, prior) - bounds.log_prob(drawn, posterior))
         return bounds.iwae(torch.cat(parts))
@@ -159,7 +152,7 @@ class CategoricalVAE(nn.Module):
     def elbo(self, pixels: Tensor, *, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """The ELBO with the exact divergence and the mean over one-hot samples, (B,), in nats."""
         logits = self.encode(pixels)
-        drawn = draw(bounds.weights_of(logits, self.map)[0], samples, generator)
+        drawn = draw(bounds.weights_of(logits, self.map)[0], samples, generator, logits.dtype)
         likelihood = bounds.bernoulli_log_prob(pixels, self.decode(drawn)).mean(0)
         return likelihood - bounds.categorical_kl(logits, self.prior, map=self.map)
 
@@ -180,16 +173,16 @@ class CategoricalVAE(nn.Module):
         weight = next(self.parameters())
         ways = configurations(self.variables, self.classes, dtype=weight.dtype).to(weight.device)
         for part in torch.split(ways, max(1, _ROOM // max(1, pixels.numel()))):
-            logits = self.decode(part)  # (S, D): a configuration is decoded once for all rows
-            likelihood = pixels @ logits.T - torch.nn.functional.softplus(logits).sum(-1)
-            total = torch.logaddexp(total, torch.logsumexp(likelihood + bounds.log_prob(part, self._prior(part)), -1))
+            likelihood = bounds.bernoulli_log_prob(pixels, self.decode(part).unsqueeze(1))  # (S, B), decoded once
+            chances = bounds.log_prob(part, self._prior(part)).unsqueeze(-1)
+            total = torch.logaddexp(total, torch.logsumexp(likelihood + chances, 0))
         return total
 
     @torch.no_grad()
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Means of the pixels of so many latent draws of the prior: (count, D), from 0 to 1."""
         weight = next(self.parameters())
-        return torch.sigmoid(self.decode(draw(self._prior(weight).exp(), count, generator)))
+        return torch.sigmoid(self.decode(draw(self._prior(weight).exp(), count, generator, weight.dtype)))
 
     def _prior(self, like: Tensor) -> Tensor:
         """Logarithms of the prior's weights, (N, K)."""
@@ -263,7 +256,8 @@ class CategoricalPredictor(nn.Module):
         for first in range(0, samples, most := max(1, _ROOM // max(1, targets.numel()))):
             flat = inputs.expand(min(most, samples - first), *inputs.shape)
             for layer in range(len(self.layers)):
-                flat = draw(torch.softmax(self.logits(layer, flat), -1), 1, generator)[0].flatten(-2)
+                weights = torch.softmax(self.logits(layer, flat), -1)
+                flat = draw(weights, 1, generator, weights.dtype)[0].flatten(-2)
             parts.append(bounds.bernoulli_log_prob(targets, self.readout(flat)))
         return bounds.iwae(torch.cat(parts))
 

@@ -1,8 +1,9 @@
 """Every estimator by name, with its usual options and what a user chooses by."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from softplace.errors import InputError, nearest
 from softplace.latent.estimators._parts import Estimate
@@ -38,6 +39,11 @@ class Estimator:
     least_samples: int = 1
     map: str = "softmax"
     """From logits to the probabilities of the classes."""
+
+    @cached_property
+    def has_temperature(self) -> bool:
+        """Whether a temperature is to be chosen; REBAR learns its own."""
+        return "temperature" in inspect.signature(self.function).parameters and self.name != "rebar"
 
 
 _ALL = "all K**N, once"
