@@ -141,16 +141,11 @@ class Mixtures(Members):
         """(M, B)."""
         return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
 
-    def _seen(self, part: str) -> tuple[Tensor, Routing, Tensor]:
-        """A part's nats (M, B), its routing and its hits (M, B)."""
-        images, labels, _ = self.part(part)
-        routing = self.route(images, self.buffers.get("bias"))
-        logits = self.logits(images, self.weights(routing))
-        return self._cross_entropy(logits, labels), routing, logits.argmax(-1) == labels
-
     def evaluate(self) -> dict[str, Tensor]:
         """Nats of the validation; at most those of a guess."""
-        loss = self._seen("validation")[0].mean(-1)
+        images, labels, _ = self.part("validation")
+        weights = self.weights(self.route(images, self.buffers.get("bias")))
+        loss = self._cross_entropy(self.logits(images, weights), labels).mean(-1)
         return {"loss": loss.clamp(max=self.task.chance).where(loss.isfinite(), math.nan)}
 
     def measure(self, role: Role, curves: Sequence[Curve]) -> list[Measurement]:
@@ -160,12 +155,13 @@ class Mixtures(Members):
         if role == "judge":
             columns["steps_to_learn"] = [first_below(curve, "loss", self.task.learned, budget) for curve in curves]
             columns["solved"] = [float(curve["loss"][-1] < self.task.learned) for curve in curves]
-            loss, routing, hits = self._seen("test")
             images, labels, region = self.part("test")
-            capped, dropped = self._capped(routing)
+            routing = self.route(images, self.buffers.get("bias"))
             weights = self.weights(routing)
-            columns["loss"] = loss.mean(-1).tolist()
-            columns["error"] = (1.0 - hits.float().mean(-1)).tolist()
+            logits = self.logits(images, weights)
+            capped, dropped = self._capped(routing)
+            columns["loss"] = self._cross_entropy(logits, labels).mean(-1).tolist()
+            columns["error"] = (1.0 - (logits.argmax(-1) == labels).float().mean(-1)).tolist()
             columns["capped"] = self._cross_entropy(self.logits(images, capped), labels).mean(-1).tolist()
             columns["dropped"] = dropped
             columns["load"] = variation(torch.vmap(count)(routing).to(weights)).tolist()

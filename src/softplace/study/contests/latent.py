@@ -6,7 +6,6 @@ The classes are few enough to be enumerated, so that the bound, the likelihood a
 what an estimator gets wrong is measured. Every network has the same architecture, initial draw and images per seed.
 """
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softplace import latent
 from softplace.errors import InputError
 from softplace.latent import data as images_of
 from softplace.latent.bounds import check_choice
@@ -122,10 +120,6 @@ class Encode(Task):
     def settings(self) -> Mapping[str, JSON]:
         known = None if self.table is None else self.table.fingerprint
         return {"kind": "vae", "table": known} | dict(own_settings(self, without=("table",)))
-
-    def taken(self, estimator: str) -> frozenset[str]:
-        """The options of an estimator."""
-        return frozenset(inspect.signature(latent.get(estimator).function).parameters)
 
     def members(self, arm: Arm, seeds: Sequence[int], device: torch.device) -> Members:
         return Autoencoders(self, arm, seeds, device)

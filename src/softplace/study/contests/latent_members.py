@@ -110,11 +110,14 @@ class Autoencoders(Members):
 
     def _bound(self, pixels: Tensor, logits: Tensor) -> Tensor:
         """The ELBO of the arm's map (M, B), exact; of `DETERMINISTIC` with the weights in place of samples."""
-        divergence = bounds.categorical_kl(logits, map=self.arm.map)
         if self.arm.name == DETERMINISTIC:
             weights = torch.softmax(logits, -1).flatten(-2)
-            return bounds.bernoulli_log_prob(pixels, self.decode(weights)) - divergence
-        return (self._posterior(logits) * self._by_way(pixels)).sum(-1) - divergence
+            return bounds.bernoulli_log_prob(pixels, self.decode(weights)) - bounds.categorical_kl(logits)
+        return self._exact(logits, self._by_way(pixels))
+
+    def _exact(self, logits: Tensor, by_way: Tensor) -> Tensor:
+        """The ELBO of one-hot samples by all configurations, whatever the arm was trained with, (M, B)."""
+        return (self._posterior(logits) * by_way).sum(-1) - bounds.categorical_kl(logits, map=self.arm.map)
 
     def _posterior(self, logits: Tensor) -> Tensor:
         """The weight of every configuration, (M, B, C)."""
@@ -147,7 +150,7 @@ class Autoencoders(Members):
             options |= {"temperature": p["log_temperature"].exp().unsqueeze(-1), "eta": p["eta"].unsqueeze(-1)}
         elif known.name == "relax":
             options["control"] = self._control
-        elif "temperature" in self.task.taken(known.name):
+        elif known.has_temperature:
             options["temperature"] = self.task.temperature
         found = known.function(logits, cost, **options)
         if known.name == "reinforce":  # the baseline goes to the mean loss, as a moving average does
@@ -204,14 +207,8 @@ class Autoencoders(Members):
         if self.gaussian:
             loss = -self._gaussian_bound(pixels, self._noise("validation"), 4).mean(-1)
         else:
-            loss = -self._sampled_bound(pixels).mean(-1)
+            loss = -self._exact(self.encode(pixels), self._by_way(pixels)).mean(-1)
         return {"loss": loss.clamp(max=self.task.chance).where(loss.isfinite(), math.nan)}
-
-    def _sampled_bound(self, pixels: Tensor) -> Tensor:
-        """The ELBO of one-hot samples by all configurations, whatever the arm was trained with, (M, B)."""
-        logits = self.encode(pixels)
-        divergence = bounds.categorical_kl(logits, map=self.arm.map)
-        return (self._posterior(logits) * self._by_way(pixels)).sum(-1) - divergence
 
     def measure(self, role: Role, curves: Sequence[Curve]) -> list[Measurement]:
         budget = self.task.steps
@@ -226,16 +223,16 @@ class Autoencoders(Members):
                 columns["loss"] = (-weights.mean((0, 2))).tolist()
                 columns["nll"] = (-bounds.iwae(weights).mean(-1)).tolist()
             else:
-                columns["loss"] = (-self._sampled_bound(pixels).mean(-1)).tolist()
-                whole = torch.logsumexp(self._by_way(pixels), -1) - math.log(len(self.ways))
-                columns["nll"] = (-whole.mean(-1)).tolist()
-                weights, _ = bounds.weights_of(self.encode(pixels), self.arm.map)
+                logits, by_way = self.encode(pixels), self._by_way(pixels)
+                columns["loss"] = (-self._exact(logits, by_way).mean(-1)).tolist()
+                columns["nll"] = (math.log(len(self.ways)) - torch.logsumexp(by_way, -1).mean(-1)).tolist()
+                weights, _ = bounds.weights_of(logits, self.arm.map)
                 columns["perplexity"] = [float(perplexity(each).mean()) for each in weights]
                 found = self._gradient_error()
                 columns |= {name: values.tolist() for name, values in found.items()}
-                for member, figure in enumerate(figures):
-                    some = torch.sigmoid(self.decode(self.ways.flatten(1).expand(len(curves), -1, -1))[member])
-                    figure["codes"] = [[round(value, 2) for value in row] for row in some[:: self.task.shown].tolist()]
+                ways = self.ways[:: self.task.shown].flatten(1).expand(len(curves), -1, -1)
+                for figure, codes in zip(figures, torch.sigmoid(self.decode(ways)).tolist(), strict=True):
+                    figure["codes"] = [[round(value, 2) for value in row] for row in codes]
         return [
             Measurement(metrics={name: values[member] for name, values in columns.items()}, probes=figures[member])
             for member in range(len(curves))
