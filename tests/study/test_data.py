@@ -254,6 +254,14 @@ def test_npz(tmp_path: Path) -> None:
     assert first.fingerprint == second.fingerprint == load((x, y)).fingerprint
     assert first.name == "a.npz"
     assert load(tmp_path / "a.npz", target="other").fingerprint == first.fingerprint
+    images = np.arange(60, dtype=np.uint8).reshape(10, 2, 3)
+    whole = {"x_train": images[:7], "y_train": y[:7], "x_test": images[7:], "y_test": y[7:]}
+    np.savez(tmp_path / "mnist.npz", **whole)  # as copies of MNIST are
+    third = load(tmp_path / "mnist.npz")
+    assert third.features.tolist() == images.reshape(10, 6).tolist()
+    assert third.labels.tolist() == first.labels.tolist()
+    np.savez(tmp_path / "rows.npz", X=images, y=y)
+    assert load(tmp_path / "rows.npz").fingerprint == third.fingerprint
 
 
 def test_the_fingerprint_sees_features_labels_and_shape_only() -> None:

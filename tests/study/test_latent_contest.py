@@ -17,9 +17,10 @@ from softplace.latent import bounds, get
 from softplace.latent.vae import CategoricalVAE, configurations, perplexity
 from softplace.study.contest import Arm, Options
 from softplace.study.contests._learning import check_arm, mean_over_budget
-from softplace.study.contests.latent import Encode, contest
+from softplace.study.contests.latent import contest
 from softplace.study.contests.latent_arms import ARMS, BIASED, DETERMINISTIC, GAUSSIAN, UNBIASED, chosen_arms
 from softplace.study.contests.latent_members import Autoencoders
+from softplace.study.contests.latent_tasks import Encode, EncodeSampled, Predict
 from softplace.study.data import load
 from softplace.study.fleet import Fleet
 from softplace.study.optimizer import Adam
@@ -128,12 +129,12 @@ def test_the_gaussian_bound_is_that_of_the_densities() -> None:
     several = members(GAUSSIAN, 3)
     assert several.parameters["decode_weight"].shape == (1, 3, 5)
     pixels = several.images["test"][:7].expand(1, -1, -1)
-    found = several._gaussian_weights(pixels, several._noise("x"), 50)
+    found = several.gaussian_weights(pixels, several.noise("x"), 50)
     p = {name: value[0] for name, value in several.parameters.items()}
     hidden = torch.relu(pixels[0] @ p["encode_weight"] + p["encode_bias"])
     mean, log_deviation = (hidden @ p["logits_weight"] + p["logits_bias"]).chunk(2, -1)
     q = torch.distributions.Normal(mean, log_deviation.exp())
-    noise = several._noise("x")((50, 1, 7, 3, 1)).squeeze(-1).clamp(1e-6, 1 - 1e-6)
+    noise = several.noise("x")((50, 1, 7, 3, 1)).squeeze(-1).clamp(1e-6, 1 - 1e-6)
     z = mean + log_deviation.exp() * torch.special.ndtri(noise)[:, 0]
     decoded = torch.relu(z @ p["decode_weight"] + p["decode_bias"]) @ p["pixels_weight"] + p["pixels_bias"]
     expected = (
@@ -226,11 +227,17 @@ def test_a_map_of_ones_own_is_tried_first() -> None:
 def test_the_contest_is_the_issue() -> None:
     quick, full = contest(Options()), contest(Options(preset="full"))
     assert set(quick.uses) == {"preset", "maps", "table"}
-    for chosen in (quick, full):
-        (task,) = chosen.tasks
-        assert isinstance(task, Encode)
+    assert [type(task) for task in quick.tasks] == [Encode]
+    assert [type(task) for task in full.tasks] == [Encode, EncodeSampled, Predict]
+    for task in (*quick.tasks, *full.tasks):
         assert task.steps % task.evaluate_every == 0
         json.dumps(dict(task.settings()))
+    assert full.arms_of(full.tasks[0]) == full.arms
+    sampled = set(ARM) - {"softmax", "sparsemax", "entmax15", "ARSM"}
+    assert {arm.name for arm in full.arms_of(full.tasks[1])} == sampled
+    assert {arm.name for arm in full.arms_of(full.tasks[2])} == sampled - {"REBAR", "RELAX", GAUSSIAN}
+    few = contest(Options(preset="full", maps=("sparsemax",)))  # has no arm for the tasks of samples
+    assert [type(task) for task in few.tasks] == [Encode]
 
 
 def test_a_table_of_ones_own_becomes_pixels() -> None:

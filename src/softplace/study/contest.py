@@ -126,6 +126,7 @@ class Task(ABC):
         learning_rates: The grid, ascending, with equal ratios.
         optimizer: The same for all arms.
         largest_fleet: Most members trained as one program on a CPU (caches; and each holds its data).
+        arms: Names of the contest's arms that it trains; `None`: all.
         compiled: Train by `torch.compile`. It takes 5 to 15 s per arm, once per machine, and a third off every step of
             a small network: worth it from some 200,000 steps of members per arm. Where there is no C++ compiler the
             same training runs uncompiled.
@@ -138,6 +139,7 @@ class Task(ABC):
     learning_rates: tuple[float, ...] = HALF_DECADES
     optimizer: Optimizer = field(default_factory=Adam)
     largest_fleet: int = 16
+    arms: tuple[str, ...] | None = None
     compiled: bool = False
 
     def __post_init__(self) -> None:
@@ -192,6 +194,10 @@ class Contest:
             names = [one.name for one in each]
             if not names or len(set(names)) < len(names):
                 raise ValueError(f"{kind!r} of contest {self.name!r} must be named, each differently. Got {names}.")
+
+    def arms_of(self, task: Task) -> tuple[Arm, ...]:
+        """Those that a task trains, in the contest's order."""
+        return tuple(arm for arm in self.arms if task.arms is None or arm.name in task.arms)
 
 
 @dataclass(frozen=True, kw_only=True)

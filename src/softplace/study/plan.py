@@ -117,14 +117,14 @@ class Plan:
         """All members that tuning over a grid needs, those of an arm and a seed together."""
         return [
             self.member(task, arm, "tune", seed, rate)
-            for arm in self.contest.arms
+            for arm in self.contest.arms_of(task)
             for seed in self.tune_seeds
             for rate in grid
         ]
 
     def judge(self, task: Task, best: Mapping[str, float]) -> list[Member]:
         """All members that are judged."""
-        arms = self.contest.arms
+        arms = self.contest.arms_of(task)
         return [self.member(task, arm, "judge", seed, best[arm.name]) for arm in arms for seed in self.judge_seeds]
 
     def tuning(self, task: Task, known: Mapping[str, MemberRecord]) -> Tuning | None:
@@ -162,7 +162,7 @@ class Plan:
         metric = task.validation
         scores, best = {}, {}
         middle = math.log(task.learning_rates[0] * task.learning_rates[-1]) / 2
-        for arm in self.contest.arms:
+        for arm in self.contest.arms_of(task):
             means = []
             for rate in grid:
                 records = [known[self.member(task, arm, "tune", seed, rate).key] for seed in self.tune_seeds]

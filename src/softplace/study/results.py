@@ -41,7 +41,7 @@ class Results:
             judged = plan.judge(task, tuning.best)
             members[task.name] = {
                 arm.name: [known[member.key] for member in judged if member.arm.name == arm.name]
-                for arm in plan.contest.arms
+                for arm in plan.contest.arms_of(task)
             }
             seconds += sum(known[member.key].seconds for member in plan.members(task, known))
         return cls(

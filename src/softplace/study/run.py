@@ -261,7 +261,7 @@ class _Tally:
         members = self._plan.members(task, known)
         total = len(members)
         if all(member.role == "tune" for member in members):
-            total += len(self._plan.contest.arms) * len(self._plan.judge_seeds)
+            total += len(self._plan.contest.arms_of(task)) * len(self._plan.judge_seeds)
         before = sum(member.key in self._before for member in members)
         self._planned[task.name] = total, before, task.steps
 

@@ -24,7 +24,7 @@ Side = Literal["worse", "better"]
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence about softmax, and the measure in which it says that softmax is worse, or better.
+    """A sentence about softmax, or another `subject`, and the measure in which it says that it is worse, or better.
 
     `against` are the arms it must be worse (`says`) than, of those that the study has; `region` is the half-width of
     practical equivalence; `scale`, `unit` and `decimals` are for the reader. `beside` are contrasts that do not decide,
@@ -39,6 +39,7 @@ class Claim:
     references: tuple[str, ...]
     against: tuple[str, ...]
     says: Side = "worse"
+    subject: str = SOFTMAX
     scale: float = 1.0
     unit: str = ""
     decimals: int = 2
@@ -85,14 +86,14 @@ def judge(
         place=results.contest.place,
         claim=claim.text,
         verdict=word,
-        sentence=_upper(f"{_one_by_one(deciding)}{_said(claim, overall, judged=len(deciding) == 1)}"),
+        sentence=_upper(f"{_one_by_one(claim, deciding)}{_said(claim, overall, judged=len(deciding) == 1)}"),
         criterion=_criterion(claim, metric, task, against, len(family), overall.n),
         measure=f"{metric.label}{', as a fraction' * (claim.scale == 100.0)} (95 % interval of the paired difference)",
         estimate=overall.estimate,
         interval=(overall.interval.low, overall.interval.high),
         p=overall.p,
         n=overall.n,
-        arms=(SOFTMAX, *against),
+        arms=(claim.subject, *against),
         references=claim.references,
         contrasts=[_contrast_row(each) for each in family],
     )
@@ -127,7 +128,7 @@ def _criterion(claim: Claim, metric: Metric, task: Task, against: Sequence[str],
     same = near if claim.region else "Nothing counts as practically the same"
     text = (
         f"Measure: {metric.label}, task “{task.label}”, n = {n} paired seeds that chose no learning rate. "
-        f"Supported if softmax is {side} than {'each of ' * (len(against) > 1)}{', '.join(against)} (sign-flip "
+        f"Supported if {claim.subject} is {side} than {'each of ' * (len(against) > 1)}{', '.join(against)} (sign-flip "
         f"p ≤ 0.05 after Holm over {family} arms, and a 95 % interval without 0); opposite if it is {other} than "
         f"each; cannot tell while more seeds could still support it; else not supported. {same}"
     )
@@ -142,13 +143,15 @@ def _about(claim: Claim, metric: Metric) -> dict[str, Any]:
 def _outcomes(
     claim: Claim, metric: Metric, scores: Scores, against: Sequence[str]
 ) -> tuple[Word, list[Contrast], Contrast]:
-    """The verdict on a claim from one task: the word, softmax against every other arm, and against the rivals' mean."""
+    """The verdict on a claim from one task: the word, its arm against every other, and against the rivals' mean."""
     about = _about(claim, metric)
-    family = list(statistics.contrasts(scores, [(SOFTMAX, arm) for arm in scores if arm != SOFTMAX], **about))
+    family = list(
+        statistics.contrasts(scores, [(claim.subject, arm) for arm in scores if arm != claim.subject], **about)
+    )
     word = decide([each.outcome for each in family if each.reference in against], claim.says)
     name = against[0] if len(against) == 1 else f"the mean of {len(against)} others"
     rivals = np.mean([scores[arm] for arm in against], axis=0)
-    return word, family, statistics.contrast(scores[SOFTMAX], rivals, arm=SOFTMAX, reference=name, **about)
+    return word, family, statistics.contrast(scores[claim.subject], rivals, arm=claim.subject, reference=name, **about)
 
 
 def _said(claim: Claim, contrast: Contrast, *, judged: bool = True) -> str:
@@ -163,7 +166,7 @@ def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _one_by_one(deciding: Sequence[Contrast]) -> str:
+def _one_by_one(claim: Claim, deciding: Sequence[Contrast]) -> str:
     """How the contrasts that decide a claim ended, where they are several."""
     if len(deciding) == 1:
         return ""
@@ -172,7 +175,7 @@ def _one_by_one(deciding: Sequence[Contrast]) -> str:
         groups.setdefault(each.outcome, []).append(each.reference)
     joint = {"worse": "worse than", "better": "better than", "practically the same": "practically the same as"}
     said = [f"{joint.get(outcome, 'not told apart from')} {', '.join(names)}" for outcome, names in groups.items()]
-    return f"softmax is {'; '.join(said)}. On the whole (this does not decide) "
+    return f"{claim.subject} is {'; '.join(said)}. On the whole (this does not decide) "
 
 
 def _beside(claim: Claim, metric: Metric, scores: Scores) -> list[str]:
@@ -214,7 +217,7 @@ def _elsewhere(
             kind="interval",
             title="The same rule on each task",
             caption=f"Only the task marked “judged” was chosen beforehand; the others show how far it goes. {words}.",
-            x=Axis(column="difference", label=f"Softmax minus the mean of its rivals{unit}"),
+            x=Axis(column="difference", label=f"{_upper(claim.subject)} minus the mean of its rivals{unit}"),
             y=Axis(column="task", label="Task", scale="category"),
             rows=rows,
             reference_line=0.0,
@@ -241,7 +244,7 @@ def _differences(claim: Claim, metric: Metric, family: Sequence[Contrast], highl
             "difference": -scale * each.estimate,
             "low": -scale * each.interval.high,
             "high": -scale * each.interval.low,
-            "softmax is": each.outcome,
+            f"{claim.subject} is": each.outcome,
         }
         for each in family
     ]
@@ -259,9 +262,9 @@ def _differences(claim: Claim, metric: Metric, family: Sequence[Contrast], highl
     return Figure(
         key=f"{claim.key}-differences",
         kind="interval",
-        title=f"{label[0].upper()}{label[1:]}: each arm minus softmax",
-        caption=f"Of {len(family)} other arms, softmax is {', '.join(found)}. Right of the dashed line an arm is "
-        f"higher than softmax; {'higher' if metric.higher_is_better else 'lower'} is better here.",
+        title=f"{label[0].upper()}{label[1:]}: each arm minus {claim.subject}",
+        caption=f"Of {len(family)} other arms, {claim.subject} is {', '.join(found)}. Right of the dashed line an arm "
+        f"is higher than {claim.subject}; {'higher' if metric.higher_is_better else 'lower'} is better here.",
         x=Axis(column="difference", label=f"Difference in {label}{unit}, {family[0].n} paired seeds"),
         y=Axis(column="arm", label="Arm", scale="category"),
         rows=rows,

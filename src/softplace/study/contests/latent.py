@@ -1,134 +1,44 @@
 """The latent place: one autoencoder with a categorical latent variable, by one map or another, one gradient or another.
 
-Axis legend: D pixels, N variables, K classes.
+No axes.
 
 The classes are few enough to be enumerated, so that the bound, the likelihood and the gradient are known exactly, and
-what an estimator gets wrong is measured. Every network has the same architecture, initial draw and images per seed.
+what an estimator gets wrong is measured. Every network has the same architecture, initial draw and images per seed. The
+full preset also has the two networks of Table 1 of Jang et al. 2017, whose 10**20 configurations nobody enumerates.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from softplace.errors import InputError
-from softplace.latent import data as images_of
 from softplace.latent.bounds import check_choice
-from softplace.latent.data import binarise
-from softplace.study.contest import HALF_DECADES, Arm, Contest, Members, Metric, Options, Task, generator
+from softplace.study.contest import HALF_DECADES, Arm, Contest, Options, Task
 from softplace.study.contests import latent_report
-from softplace.study.contests._learning import check_arm, own_settings
-from softplace.study.contests.latent_arms import ARMS, chosen_arms
-from softplace.study.contests.latent_members import Autoencoders
-from softplace.study.data import Table
-from softplace.study.optimizer import Adam
-from softplace.study.store import JSON
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encode(Task):
-    """Learn to encode images by N variables of K classes each, and to decode them (see `latent.CategoricalVAE`).
-
-    Args:
-        variables, classes: N and K; K**N configurations are enumerated.
-        hidden: Units between pixels and latent variables, and back.
-        batch: Images in a step.
-        temperature: Of the Gumbel-softmax estimators.
-        share: The share of the nats of a guess below which a network has learned.
-        shown: Every how many'th configuration is drawn.
-        table: Whose columns are the pixels; None: scikit-learn's digits.
-    """
-
-    variables: int
-    classes: int
-    hidden: int
-    batch: int
-    temperature: float
-    share: float
-    shown: int
-    table: Table | None = None
-
-    @cached_property
-    def images(self) -> Mapping[str, Tensor]:
-        """Zeros and ones in three parts that are the same for all seeds.
-
-        scikit-learn's digits above 1/2; of a table its columns above the middle of their range, missing cells as 0.
-        """
-        if self.table is None:
-            loaded = images_of.load("digits")
-        else:
-            columns = self.table.features
-            middle = (np.nanmin(columns, 0) + np.nanmax(columns, 0)) / 2
-            loaded = images_of.in_parts((columns > middle).astype(np.float64))
-        draw = generator(0, "binarised")
-        return {
-            part: binarise(getattr(loaded, part), "fixed", draw).contiguous()
-            for part in ("train", "validation", "test")
-        }
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Of an image as it is drawn: a square, where the pixels make one."""
-        side = math.isqrt(self.pixels)
-        return (side, side) if side**2 == self.pixels else (1, self.pixels)
-
-    @property
-    def learned(self) -> float:
-        """Nats an image below which a network has learned."""
-        return round(self.share * self.chance, 2)
-
-    @property
-    def pixels(self) -> int:
-        """D."""
-        return self.images["train"].shape[1]
-
-    @property
-    def chance(self) -> float:
-        """Nats of a network that answers 1/2 for every pixel."""
-        return self.pixels * math.log(2)
-
-    @property
-    def validation(self) -> Metric:
-        label = "nats an image (negative ELBO), mean over the budget"
-        return Metric(name="mean_loss", label=label, higher_is_better=False, worst=self.chance)
-
-    @property
-    def metrics(self) -> Sequence[Metric]:
-        steps = f"steps to {self.learned:g} nats an image"
-        most = float(self.classes)
-        return (
-            self.validation,
-            Metric(name="steps_to_learn", label=steps, higher_is_better=False, worst=float(self.steps)),
-            Metric(name="solved", label="share of networks that get there", higher_is_better=True, worst=0.0),
-            Metric(name="loss", label="negative ELBO", higher_is_better=False, worst=self.chance),
-            Metric(name="nll", label="negative log-likelihood", higher_is_better=False, worst=self.chance),
-            Metric(name="perplexity", label=f"classes in use, of {most:g}", higher_is_better=True, worst=1.0),
-            Metric(name="bias", label="bias of the gradient, over its length", higher_is_better=False, worst=10.0),
-            Metric(
-                name="deviation",
-                label="deviation of the gradient, over its length",
-                higher_is_better=False,
-                worst=100.0,
-            ),
-        )
-
-    def settings(self) -> Mapping[str, JSON]:
-        known = None if self.table is None else self.table.fingerprint
-        return {"kind": "vae", "table": known} | dict(own_settings(self, without=("table",)))
-
-    def members(self, arm: Arm, seeds: Sequence[int], device: torch.device) -> Members:
-        return Autoencoders(self, arm, seeds, device)
-
+from softplace.study.contests._learning import check_arm
+from softplace.study.contests.latent_arms import ARMS, SAMPLED, SEVERAL_LAYERS, chosen_arms
+from softplace.study.contests.latent_tasks import Encode, EncodeSampled, Predict
+from softplace.study.optimizer import SGD, Adam
 
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"hidden": 32, "batch": 50, "steps": 400, "evaluate_every": 40, "share": 0.54},
     "full": {"hidden": 128, "batch": 100, "steps": 10_000, "evaluate_every": 200, "share": 0.47},
 }
+
+
+TABLE: dict[str, Any] = {
+    "variables": 20,
+    "classes": 10,
+    "batch": 100,
+    "temperature": 0.5,
+    "anneal_rate": 1e-4,
+    "steps": 20_000,
+    "evaluate_every": 1_000,
+    "learning_rates": (1e-5, 3.16e-5, 1e-4, 3.16e-4, 1e-3, 3.16e-3),
+    "optimizer": SGD(momentum=0.9),
+    "largest_fleet": 10,
+}
+"""Jang et al. 2017, section 4: networks, rates (3 of theirs is the square root of 10 here), momentum and annealing; of
+the batch and the steps they say nothing."""
 
 
 def contest(options: Options) -> Contest:
@@ -140,9 +50,10 @@ def contest(options: Options) -> Contest:
             f"'data' must have 10 rows or more for the place 'latent'. Got {len(table.features)}. Give more, or name "
             "other places."
         )
+    data = "digits" if table is None else table.name
     task = Encode(
         name="vae",
-        label=f"{'digits' if table is None else table.name}, 3 variables of 4 classes",
+        label=f"{data}, 3 variables of 4 classes",
         table=table,
         variables=3,
         classes=4,
@@ -161,7 +72,7 @@ def contest(options: Options) -> Contest:
         place="latent",
         name="latent",
         arms=arms,
-        tasks=(task,),
+        tasks=(task, *_table(data, task, arms)) if options.preset == "full" else (task,),
         report=latent_report.report,
         code=(
             "softplace.maps",
@@ -170,6 +81,27 @@ def contest(options: Options) -> Contest:
             "softplace.study.contests.latent",
             "softplace.study.contests.latent_arms",
             "softplace.study.contests.latent_members",
+            "softplace.study.contests.latent_sampled",
+            "softplace.study.contests.latent_stacked",
+            "softplace.study.contests.latent_tasks",
         ),
         uses=("preset", "maps", "table"),
     )
+
+
+def _table(data: str, task: Encode, arms: Sequence[Arm]) -> list[Task]:
+    """The tasks of Table 1, of the arms that they can have."""
+    present = {arm.name for arm in arms}
+    encoded, predicted = (tuple(name for name in names if name in present) for names in (SAMPLED, SEVERAL_LAYERS))
+    made: list[Task] = []
+    if encoded:
+        label = f"{data}, 20 variables of 10 classes"
+        made.append(
+            EncodeSampled(
+                name="autoencoder", label=label, table=task.table, arms=encoded, hidden=200, samples=100, **TABLE
+            )
+        )
+    if predicted:
+        label = f"{data}, lower half from upper, 2 layers of 20 variables of 10 classes"
+        made.append(Predict(name="predictor", label=label, table=task.table, arms=predicted, samples=1000, **TABLE))
+    return made

@@ -49,6 +49,11 @@ BIASED = (
     "Rao-Blackwell Gumbel",
 )
 
+SAMPLED = (*(name for name in (*UNBIASED, *BIASED) if name != "ARSM"), DETERMINISTIC, GAUSSIAN)
+"""Those that train where nothing can be enumerated. With 10 classes ARSM evaluates 46 losses a sample."""
+SEVERAL_LAYERS = tuple(name for name in SAMPLED if name not in ("REBAR", "RELAX", GAUSSIAN))
+"""Those for two layers of variables: the controls of REBAR and RELAX are of one layer."""
+
 
 def chosen_arms(chosen: Sequence[str | Map] | None) -> tuple[Arm, ...]:
     """The arms of some maps, or all: see `choose`."""

@@ -1,7 +1,8 @@
 """How the latent contest is judged: each claim's verdict by its criterion, what is said of it, and its figures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -9,16 +10,28 @@ import numpy as np
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Section, Value
 from softplace.study.contest import Task
 from softplace.study.contests._learning_report import fine, judge_learning, learning_figure, measure_figure
-from softplace.study.contests._report import SOFTMAX, Claim, counts, grids, has, paired_differences, rates_figure
+from softplace.study.contests._report import (
+    SOFTMAX,
+    Claim,
+    counts,
+    grids,
+    has,
+    judge,
+    metric_of,
+    paired_differences,
+    rates_figure,
+)
 from softplace.study.contests.latent_arms import GAUSSIAN
-from softplace.study.contests.latent_claims import CLAIMS, HIGHLIGHT
+from softplace.study.contests.latent_claims import CLAIMS, HIGHLIGHT, PRINTED, TABLE
 from softplace.study.contests.latent_references import REFERENCES
+from softplace.study.contests.latent_tasks import Encode
 from softplace.study.results import Results
 
 
 def report(results: Results) -> PlaceReport:
     """Judge every claim and draw its figures."""
     sections = [section for claim in CLAIMS if (section := _section(results, claim)) is not None]
+    sections += [section for task in results.contest.tasks if (section := _table(results, task)) is not None]
     keys = dict.fromkeys(key for section in sections if section.verdict for key in section.verdict.references)
     return PlaceReport(
         place="latent",
@@ -34,6 +47,41 @@ def report(results: Results) -> PlaceReport:
 def _section(results: Results, claim: Claim) -> Section | None:
     task = next((each for each in results.contest.tasks if has(results, each, claim.metric)), None)
     return judge_learning(results, claim, task, highlight=HIGHLIGHT, figures=_figures)
+
+
+def _table(results: Results, task: Task) -> Section | None:
+    """One network of Table 1 again: the claim's verdict, and every arm's mean beside what was printed."""
+    arms = {arm.name for arm in results.contest.arms_of(task)}
+    claim = TABLE.get(task.name)
+    if claim is None or claim.subject not in arms or not has(results, task, claim.metric):
+        return None
+    against = [arm for arm in claim.against if arm in arms]
+    label = metric_of(task, claim.metric).label
+    figure = measure_figure(
+        results,
+        task,
+        claim.metric,
+        title=f"Table 1 again, with intervals: {task.label}",
+        caption=f"Nats of the test images, {len(results.seeds)} seeds, each arm at its best learning rate",
+        label=f"{label[0].upper()}{label[1:]}",
+        highlight=(claim.subject,),
+    )
+    figures = [_beside_print(task, claim, figure), rates_figure(results, task, highlight=HIGHLIGHT, unit=" nats")]
+    if not against:
+        return Section(key=claim.key, title=claim.title, verdict=None, figures=figures)
+    return judge(results, claim, task, against, highlight=(claim.subject, *against), figures=figures)
+
+
+def _beside_print(task: Any, claim: Claim, figure: Figure) -> Figure:
+    """The figure with the printed numbers, where the images are those that they are of."""
+    if task.table is None or task.pixels != 784 or "mnist" not in task.table.name.lower():
+        return replace(figure, caption=f"{figure.caption} What was printed is of MNIST, and not beside these images.")
+    printed: list[Mapping[str, Value]] = [
+        {"arm": f"{arm}, printed", claim.metric: nats, "low": nats, "high": nats}
+        for arm, nats in PRINTED[task.name].items()
+    ]
+    rows = sorted((*figure.rows, *printed), key=lambda row: cast(float, row[claim.metric]))
+    return replace(figure, rows=rows, caption=f"{figure.caption} What was printed is of one run each.")
 
 
 def _figures(results: Results, claim: Claim, task: Task) -> list[Figure]:
@@ -68,9 +116,9 @@ def _gradients(results: Results, task: Task, metric: str, name: str) -> Figure:
 def _codes(results: Results) -> Section:
     """What some of the configurations say, of the best network of every arm."""
     rows: list[dict[str, Value]] = []
-    for task in cast("Sequence[Any]", results.contest.tasks):
+    for task in (each for each in results.contest.tasks if isinstance(each, Encode)):
         height, width = task.shape
-        for arm in results.arms:
+        for arm in results.contest.arms_of(task):
             records = [record for record in fine(results, task, arm.name) if "codes" in record.probes]
             if not records:
                 continue
@@ -131,8 +179,26 @@ def _method(results: Results) -> list[str]:
         f"with the fewest nats of the validation, mean over the budget, over {len(results.tune_seeds)} seeds; the "
         f"other {len(results.seeds)} seeds are judged, on test images. Half of the seeds tune, so n more judged seeds "
         "are 2n more of --seeds.",
+        *_method_of_table(results),
         grids(results),
         paired_differences(),
+    ]
+
+
+def _method_of_table(results: Results) -> list[str]:
+    tasks: list[Any] = [task for task in results.contest.tasks if task.name in TABLE]
+    if not tasks:
+        return []
+    return [
+        "Table 1 again: the networks of Jang et al. 2017, 20 variables of 10 classes (the autoencoder with 200 hidden "
+        "units each way; the predictor with two layers of variables and no others), gradient descent with momentum "
+        f"0.9, {tasks[0].batch} images a step, {tasks[0].steps:,} steps, their learning rates and the temperature "
+        "max(0.5, exp(-0.0001 t)). Of the batch and the steps they say nothing, and theirs may be other test images. "
+        "There are 10**20 configurations or more, so nothing is enumerated: no arm trains by the exact gradient, "
+        "bounds are of one-hot samples with the exact divergence, and bias and variance of gradients are not "
+        "measured. "
+        + "; ".join(f"{task.name}: the importance-weighted bound is of {task.samples:,} samples" for task in tasks)
+        + "."
     ]
 
 
@@ -144,7 +210,7 @@ def _pixels(task: Any) -> str:
 
 def _facts(results: Results) -> dict[str, Cell]:
     facts = counts(results)
-    for task in results.contest.tasks:
+    for task in (each for each in results.contest.tasks if isinstance(each, Encode)):
         scores = results.scores(task, "nll")
         median = math.nan if scores is None else float(np.median(scores[SOFTMAX]))
         facts[f"{task.label}: median negative log-likelihood with softmax"] = (
