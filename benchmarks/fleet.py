@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from softplace.hidden import Activation, forward, initialise
 from softplace.maps import relu
-from softplace.study.contests.hidden import BATCH, Classify, fleet_size
+from softplace.study.contests._classify import fleet_size
+from softplace.study.contests.hidden import BATCH, Classify
 from softplace.study.contests.hidden_arms import ARMS
 from softplace.study.data import load, split
 from softplace.study.execute import cores, keep_memory
@@ -39,7 +40,7 @@ def _single() -> None:
 
 def members(width: int) -> int:
     """How many networks the fleet trains at once."""
-    return fleet_size((64, width, width, 10))
+    return fleet_size((64, width, width, 10), BATCH)
 
 
 def fleet(width: int, steps: int, seeds: Sequence[int], *, compiled: bool = False) -> Result:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from softplace.errors import InputError
 from softplace.study.contest import Arm, Options
-from softplace.study.contests.hidden import contest, fleet_size
+from softplace.study.contests._classify import fleet_size
+from softplace.study.contests.hidden import BATCH, contest
 from softplace.study.contests.hidden_arms import ARMS, check_arm, chosen_arms
 
 
@@ -80,10 +81,10 @@ def test_a_callable_without_a_name_goes_by_its_type() -> None:
 
 def test_fleets_fit_the_cache() -> None:
     # 64-128-128-10: 26,122 parameters, 64 + 3 * 266 units: 4 * (4 * 26122 + 128 * 862) = 859,296 bytes; 7 fit 6 MiB.
-    assert fleet_size((64, 128, 128, 10)) == 8
+    assert fleet_size((64, 128, 128, 10), BATCH) == 8
     # 64-32-32-10: 3,466 parameters, 286 units: 201,888 bytes; 31 fit.
-    assert fleet_size((64, 32, 32, 10)) == 31
-    assert fleet_size((2, 4, 2)) == 40
+    assert fleet_size((64, 32, 32, 10), BATCH) == 31
+    assert fleet_size((2, 4, 2), BATCH) == 40
 
 
 def test_only_long_trainings_are_compiled() -> None:

@@ -6,13 +6,11 @@ Tasks: classify a table; memorise random labels of some of its rows; fit a bank 
 the same architecture, initial draw and order of batches per seed.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,6 +19,15 @@ from softplace import probes
 from softplace.hidden import Layers, forward, initialise
 from softplace.study.contest import Arm, Contest, Curve, Measurement, Members, Metric, Options, Task, generator
 from softplace.study.contests import hidden_report
+from softplace.study.contests._classify import (
+    LARGEST_DATA,
+    Rows,
+    first_reached,
+    fleet_size,
+    measurements,
+    nearest_mean_accuracy,
+    rounded,
+)
 from softplace.study.contests.hidden_arms import activation_of, check_arm, chosen_arms
 from softplace.study.data import Part, Parts, Table, load, split
 from softplace.study.store import JSON, Role
@@ -34,8 +41,6 @@ MEMORISED_ROWS = 256
 MEMORISED_CLASSES = 10
 GRID_POINTS = 33
 _BLOCK = 32  # steps whose random points are drawn at once
-_LARGEST_DATA = 1 << 28  # bytes of features that one fleet may hold
-_CACHE = 6 << 20  # bytes that the members of one fleet may train in: about a core's share of the last-level cache
 
 _PI = math.pi
 FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -70,45 +75,6 @@ class Networks(Members):
         return forward(self.activation, self.parameters, self.buffers, inputs, training=training)
 
 
-class Rows:
-    """Rows with classes, a set of N per seed, and the order in which a member sees them.
-
-    The order is a fresh permutation per seed and epoch, cut into whole batches; what is left over waits for the next
-    permutation. It depends on the seed and the step alone.
-    """
-
-    def __init__(self, seeds: Sequence[int], draw: Callable[[int], Part], device: torch.device) -> None:
-        self.unique = sorted(set(seeds))
-        parts = [draw(seed) for seed in self.unique]
-        self.features = torch.from_numpy(np.stack([part.features for part in parts])).to(device)
-        self.labels = torch.from_numpy(np.stack([part.labels for part in parts])).to(device)
-        self.count = self.features.shape[1]
-        self.batch = min(BATCH, self.count)
-        self._epoch = -1
-        self._orders = torch.empty(0)
-
-    def of(self, seeds: Tensor) -> Tensor:
-        """Where the set of each member's seed is, (M,)."""
-        return torch.searchsorted(torch.tensor(self.unique, device=seeds.device), seeds)
-
-    def at(self, step: int, sets: Tensor) -> tuple[Tensor, Tensor]:
-        """The batches of a step: inputs (M, I, B) and labels (M, B)."""
-        per_epoch = self.count // self.batch
-        epoch, place = divmod(step, per_epoch)
-        if epoch != self._epoch:
-            orders = [torch.randperm(self.count, generator=generator(seed, "order", epoch)) for seed in self.unique]
-            offsets = torch.arange(len(orders))[:, None] * self.count
-            self._orders = (torch.stack(orders) + offsets).to(self.features.device)
-            self._epoch = epoch
-        index = self._orders[sets, place * self.batch : (place + 1) * self.batch].reshape(-1)
-        inputs = self.features.flatten(0, 1).index_select(0, index).view(len(sets), self.batch, -1)
-        return inputs.transpose(1, 2), self.labels.flatten().index_select(0, index).view(len(sets), self.batch)
-
-    def all(self, sets: Tensor, limit: int | None = None) -> tuple[Tensor, Tensor]:
-        """The first rows of every member's set: inputs (M, I, N) and labels (M, N)."""
-        return self.features[:, :limit][sets].transpose(1, 2), self.labels[:, :limit][sets]
-
-
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """(M, C, B), (M, B) -> (M,)."""
     return functional.nll_loss(functional.log_softmax(logits, 1), labels, reduction="none").mean(1)
@@ -126,9 +92,9 @@ class Classifiers(Networks):
         widths = (table.features.shape[1], *[task.width] * task.depth, len(table.class_names))
         super().__init__(arm, widths, seeds, device)
         parts: dict[int, Parts] = {seed: split(table, seed) for seed in sorted(set(seeds))}
-        self.train = Rows(seeds, lambda seed: parts[seed].train, device)
-        self.validation = Rows(seeds, lambda seed: parts[seed].validation, device)
-        self.test = Rows(seeds, lambda seed: parts[seed].test, device)
+        self.train = Rows(seeds, lambda seed: parts[seed].train, device, BATCH)
+        self.validation = Rows(seeds, lambda seed: parts[seed].validation, device, BATCH)
+        self.test = Rows(seeds, lambda seed: parts[seed].test, device, BATCH)
         targets = torch.tensor([nearest_mean_accuracy(parts[seed]) for seed in self.train.unique])
         self.budget = task.steps
         self.sets = self.train.of(self.seeds)
@@ -166,13 +132,13 @@ class Classifiers(Networks):
             columns["calibration_error"] = probes.expected_calibration_error(weights, labels)
             columns["steps_to_target"] = torch.tensor(
                 [
-                    _first_step(curve, target, self.budget)
+                    first_reached(curve, target, self.budget)
                     for curve, target in zip(curves, self.targets[self.sets].tolist(), strict=True)
                 ]
             )
             more, figures = self.probe()
             columns |= more
-        return _measurements(columns, figures)
+        return measurements(columns, figures)
 
     def probe(self) -> tuple[dict[str, Tensor], list[dict[str, JSON]]]:
         """Rank, coupling and gradients of the hidden layers, on training rows, in float64."""
@@ -219,13 +185,13 @@ class Classifiers(Networks):
         for member in range(len(activations)):
             figures.append(
                 {
-                    "singular_values": _rounded(spectrum[member] / spectrum[member, 0]),
-                    "gains": _rounded(torch.stack(gains)[:, member]),
+                    "singular_values": rounded(spectrum[member] / spectrum[member, 0]),
+                    "gains": rounded(torch.stack(gains)[:, member]),
                 }
             )
         # The heat maps show one network, the first: a matrix of every member would be megabytes.
-        figures[0]["correlations"] = _rounded(probes.correlation_matrix(activations[0]))
-        figures[0]["jacobian"] = _rounded(jacobians[0].mean(0))
+        figures[0]["correlations"] = rounded(probes.correlation_matrix(activations[0]))
+        figures[0]["jacobian"] = rounded(jacobians[0].mean(0))
         return columns, figures
 
 
@@ -287,7 +253,7 @@ class Memorisers(Networks):
             labels = torch.randint(0, MEMORISED_CLASSES, (len(rows),), generator=source).numpy()
             return Part(features=train.features[rows], labels=labels, rows=train.rows[rows])
 
-        self.train = Rows(seeds, draw, device)
+        self.train = Rows(seeds, draw, device, BATCH)
         self.sets = self.train.of(self.seeds)
 
     def select(self, keep: Tensor) -> Self:
@@ -380,8 +346,8 @@ class Fitters(Networks):
 
     def measure(self, role: Role, curves: Sequence[Curve]) -> list[Measurement]:
         errors = self._errors().clamp(max=1.0)
-        return _measurements(
-            {"error": errors.mean(1)}, [{"errors": dict(zip(FUNCTIONS, _rounded(row), strict=True))} for row in errors]
+        return measurements(
+            {"error": errors.mean(1)}, [{"errors": dict(zip(FUNCTIONS, rounded(row), strict=True))} for row in errors]
         )
 
 
@@ -411,44 +377,6 @@ def _bank(points: Tensor) -> Tensor:
     return torch.stack([function(x, y) for function in FUNCTIONS.values()], -2)
 
 
-def nearest_mean_accuracy(parts: Parts) -> float:
-    """Validation accuracy of the classifier that names the class with the nearest mean: the target to reach."""
-    train, validation = parts.train, parts.validation
-    classes = np.unique(train.labels)
-    means = np.stack([train.features[train.labels == each].mean(0) for each in classes])
-    # |x - m|^2 without |x|^2, which is the same for all classes.
-    distances = (means**2).sum(1) - 2.0 * validation.features @ means.T
-    return float((classes[distances.argmin(1)] == validation.labels).mean())
-
-
-def _first_step(curve: Curve, target: float, budget: int) -> float:
-    pairs = zip(curve["step"], curve["validation_accuracy"], strict=True)
-    return next((step for step, value in pairs if value >= target - 1e-6), float(budget))
-
-
-def _rounded(values: Tensor) -> JSON:
-    """Four significant digits, as a figure shows them."""
-    return np.vectorize(lambda value: float(f"{value:.4g}"))(values.double().cpu().numpy()).tolist()
-
-
-def _measurements(columns: Mapping[str, Tensor], figures: Sequence[Mapping[str, JSON]]) -> list[Measurement]:
-    lists = {name: column.tolist() for name, column in columns.items()}
-    return [
-        Measurement(metrics={name: values[member] for name, values in lists.items()}, probes=figures[member])
-        for member in range(len(figures))
-    ]
-
-
-def fleet_size(widths: Sequence[int]) -> int:
-    """How many members of these widths train fastest as one program on a CPU core: as many as its cache holds.
-
-    Measured for 64-W-W-10: 8 at W = 128 and 32 at W = 32. Fewer than 8 do not earn back the cost of a call.
-    """
-    parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(widths))
-    units = widths[0] + 3 * sum(widths[1:])  # before the map, behind it, and a gradient
-    return max(8, min(40, _CACHE // (4 * (4 * parameters + BATCH * units))))
-
-
 def contest(options: Options) -> Contest:
     """The contest of the hidden place."""
     arms = chosen_arms(options.maps)
@@ -465,7 +393,7 @@ def contest(options: Options) -> Contest:
     for table in tables:
         inputs, classes = table.features.shape[1], len(table.class_names)
         several = f"{table.name}: " if len(tables) > 1 else ""
-        most = max(1, _LARGEST_DATA // table.features.nbytes)
+        most = max(1, LARGEST_DATA // table.features.nbytes)
         for width in widths:
             wide = "" if quick else f", width {width}"
             size: dict[str, Any] = {"table": table, "width": width, **budget}
@@ -473,15 +401,15 @@ def contest(options: Options) -> Contest:
                 layers = f"{depth} hidden layer{'s' * (depth > 1)}"
                 name = f"classify {table.name} depth {depth} width {width}"
                 label = f"{several}classify, {layers}{wide}"
-                largest = min(most, fleet_size((inputs, *[width] * depth, classes)))
+                largest = min(most, fleet_size((inputs, *[width] * depth, classes), BATCH))
                 tasks.append(Classify(name=name, label=label, depth=depth, largest_fleet=largest, **size))
             name = f"memorise {table.name} width {width}"
             label = f"{several}memorise random labels{wide}"
-            largest = min(most, fleet_size((inputs, width, width, MEMORISED_CLASSES)))
+            largest = min(most, fleet_size((inputs, width, width, MEMORISED_CLASSES), BATCH))
             tasks.append(Memorise(name=name, label=label, largest_fleet=largest, **size))
     for width in widths:
         wide = "" if quick else f", width {width}"
-        largest = fleet_size((2, width, width, len(FUNCTIONS)))
+        largest = fleet_size((2, width, width, len(FUNCTIONS)), BATCH)
         label = f"fit a bank of functions{wide}"
         tasks.append(
             FitFunctions(name=f"functions width {width}", label=label, width=width, largest_fleet=largest, **budget)
@@ -496,6 +424,7 @@ def contest(options: Options) -> Contest:
             "softplace.maps",
             "softplace.hidden",
             "softplace.probes",
+            "softplace.study.contests._classify",
             "softplace.study.contests.hidden",
             "softplace.study.contests.hidden_arms",
         ),
