@@ -8,7 +8,7 @@ from typing import cast
 from softplace.errors import InputError, nearest
 from softplace.study.contest import Contest, Options
 
-_OWN = ("hidden", "attention", "memory", "latent", "gate")
+_OWN = ("output", "hidden", "attention", "memory", "latent", "gate")
 _GROUP = "softplace.contests"
 
 
