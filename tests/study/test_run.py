@@ -78,7 +78,7 @@ def comparable(records: list[MemberRecord]) -> list[object]:
 
 
 def test_a_contest_of_another_package_runs_and_resumes(another_package: Path, tmp_path: Path) -> None:
-    assert places() == ("hidden", "attention", "memory", "latent", "gate", "toy")
+    assert places() == ("output", "hidden", "attention", "memory", "latent", "gate", "toy")
     out = tmp_path / "study"
     recorder = Recorder()
     result = Study("toy", seeds=6, out=out, workers=1, display=recorder).run()

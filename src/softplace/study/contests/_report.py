@@ -82,11 +82,13 @@ def judge(
     scores = _scores(results, claim, task)
     word, family, overall = _outcomes(claim, metric, scores, against)
     deciding = [each for each in family if each.reference in against]
+    # Of one rival the contrast that decides, whose p is after Holm: its outcome agrees with the verdict.
+    told = deciding[0] if len(deciding) == 1 else overall
     verdict = Verdict(
         place=results.contest.place,
         claim=claim.text,
         verdict=word,
-        sentence=_upper(f"{_one_by_one(claim, deciding)}{_said(claim, overall, judged=len(deciding) == 1)}"),
+        sentence=_upper(f"{_one_by_one(claim, deciding)}{_said(claim, told, judged=len(deciding) == 1)}"),
         criterion=_criterion(claim, metric, task, against, len(family), overall.n),
         measure=f"{metric.label}{', as a fraction' * (claim.scale == 100.0)} (95 % interval of the paired difference)",
         estimate=overall.estimate,

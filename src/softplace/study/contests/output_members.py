@@ -89,7 +89,9 @@ class Classifiers(Members):
         probabilities = weights.transpose(1, 2)
         wrong = wrong_labels(labels, self.seeds, weights.shape[1])
         first = {name: value.to(inputs) for name, value in initialise(self.task.widths, self.seeds.tolist())[0].items()}
-        start = forward(_RELU, first, {}, inputs, training=False).outputs.double()
+        start = start_gradient(
+            self.output.loss, forward(_RELU, first, {}, inputs, training=False).outputs.double(), labels
+        )
         columns = {
             "test_accuracy": probes.accuracy(probabilities, labels),
             "test_nll": clipped_nll(weights, labels),
@@ -98,13 +100,15 @@ class Classifiers(Members):
             "calibration_error": probes.expected_calibration_error(probabilities, labels, bins=BINS),
             "wrong_gradient": wrong_gradient(self.output.loss, scores, weights, labels, wrong, start),
         }
-        return columns, self._figures(scores, weights, labels, wrong)
+        return columns, self._figures(scores, weights, labels, wrong, start)
 
-    def _figures(self, scores: Tensor, weights: Tensor, labels: Tensor, wrong: Tensor) -> list[dict[str, JSON]]:
-        """The bins of a reliability diagram, and scores, probabilities and gradients of a few rows."""
+    def _figures(
+        self, scores: Tensor, weights: Tensor, labels: Tensor, wrong: Tensor, start: Tensor
+    ) -> list[dict[str, JSON]]:
+        """The bins of a reliability diagram; of some rows scores, probabilities, gradients over that at the start."""
         shown = torch.cat([labels[:, :TRACED], wrong[:, :TRACED]], 1)
         scores, kept = (torch.cat([each[:, :, :TRACED]] * 2, 2) for each in (scores, weights))
-        slopes = gradients(self.output.loss, scores, shown)
+        slopes = gradients(self.output.loss, scores, shown) / start.clamp(min=SMALLEST).view(-1, 1, 1)
         bins = reliability(weights, labels)
         return [
             {
@@ -156,18 +160,23 @@ def gradients(loss: Loss, scores: Tensor, labels: Tensor) -> Tensor:
     return found
 
 
+def start_gradient(loss: Loss, scores: Tensor, labels: Tensor) -> Tensor:
+    """The median length of the gradient by the scores, (M,), at the scores of networks as they were drawn."""
+    lengths: Tensor = torch.linalg.vector_norm(gradients(loss, scores, labels), dim=1)
+    return lengths.median(1).values
+
+
 def wrong_gradient(loss: Loss, scores: Tensor, weights: Tensor, labels: Tensor, wrong: Tensor, start: Tensor) -> Tensor:
     """How large a gradient is where the network is wrong and sure of it, against what it began with: log10, (M,).
 
     The median length of the gradient by the scores over the rows that are named rightly with a largest probability that
-    is not below the median of such rows, each with the label `wrong` in the place of its own; over the median length at
-    the scores of the network as it was drawn, with the right labels.
+    is not below the median of such rows, each with the label `wrong` in the place of its own.
 
     Args:
         loss: Of the arm.
         scores, weights: Of the trained network and their probabilities, (M, C, N).
         labels, wrong: (M, N).
-        start: Scores of the network as it was drawn, (M, C, N).
+        start: What `start_gradient` gives, (M,).
 
     Returns:
         Decades; NaN where no row is named rightly.
@@ -177,8 +186,7 @@ def wrong_gradient(loss: Loss, scores: Tensor, weights: Tensor, labels: Tensor, 
     sure = sure >= sure.nanmedian(1, keepdim=True).values
     late = torch.linalg.vector_norm(gradients(loss, scores, wrong), dim=1)
     late = torch.where(sure, late, torch.nan).nanmedian(1).values
-    early = torch.linalg.vector_norm(gradients(loss, start, labels), dim=1).median(1).values
-    return torch.log10((late / early.clamp(min=SMALLEST)).clamp(min=SMALLEST))
+    return torch.log10((late / start.clamp(min=SMALLEST)).clamp(min=SMALLEST))
 
 
 def reliability(weights: Tensor, labels: Tensor) -> Tensor:

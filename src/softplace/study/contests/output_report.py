@@ -181,7 +181,9 @@ def _reliability(results: Results, task: Task) -> Figure:
             for n, c, r in zip(number, confidence, right, strict=True)
             if n >= FEWEST
         ]
-    said = ", ".join(f"{arm} {100 * gap:+.1f}" for arm, gap in sorted(told.items(), key=lambda each: each[1]))
+    said = ", ".join(
+        f"{arm} {round(100 * gap, 1) + 0.0:+.1f}" for arm, gap in sorted(told.items(), key=lambda each: each[1])
+    )
     return Figure(
         key=f"{task.name}-reliability",
         kind="curve",
@@ -257,8 +259,8 @@ def _examples(results: Results) -> Section:
         title="From scores to gradient, row by row",
         caption=f"Test rows of one seed, by trained networks: {TRACED} rows with their own label (examples 1 to "
         f"{TRACED}), then the same rows with a wrong one ({TRACED + 1} to {2 * TRACED}). The gradient is that of the "
-        "loss by the scores: what a step would change. Where it is 0 although the label is wrong, the network cannot "
-        "learn from it.",
+        "loss by the scores, over its median length before training. Where it is 0 although the label is wrong, the "
+        "network cannot learn from it.",
         x=Axis(column="example", label="Example"),
         y=Axis(column="row", label="Class"),
         rows=rows,
