@@ -313,6 +313,17 @@ def test_a_member_ends_with_every_metric(arm: str) -> None:
         assert np.sum(probes["bins"], 0)[2] / 36 == pytest.approx(metrics["test_accuracy"])
 
 
+def test_a_network_whose_numbers_are_none_leaves_nothing_to_draw() -> None:
+    several = members("softmax", 3, 5)
+    several.parameters["bias1"][1, 0] = math.nan
+    with torch.no_grad():
+        fine, lost = several.measure("judge", [{"step": [12.0], "validation_accuracy": [0.5]}] * 2)
+    assert set(fine.probes) == {"bins", "labels", "scores", "weights", "gradient"}
+    assert lost.probes == {}
+    assert all(math.isfinite(value) for value in fine.metrics.values())
+    assert all(math.isnan(lost.metrics[name]) for name in ("test_accuracy", "test_nll", "brier", "calibration_error"))
+
+
 @pytest.mark.parametrize("arm", [SPARSEMAX, SIGMOIDS, LINEAR])
 def test_measures_of_a_member_are_those_of_its_test_rows(arm: str) -> None:
     fleet = Fleet(TASK, ARM[arm], "judge", [3], [0.1])
@@ -437,4 +448,4 @@ def test_a_small_study_of_a_table_from_end_to_end(tmp_path: Path) -> None:
     result.page(tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Does softmax belong at the output?" in text
-    assert "classify bottles.csv, 20% of the training labels wrong" in text
+    assert "classify bottles.csv, 20 % of the training labels wrong" in text

@@ -89,6 +89,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "quick": {"width": 32, "batch": 32, "steps": 200, "evaluate_every": 10, "learning_rates": HALF_DECADES[1:6]},
     "full": {"width": 128, "batch": 128, "steps": 2000, "evaluate_every": 50, "compiled": True},
 }
+_QUICK_FLEET = 60
+"""So small are the networks of the quick preset that a step costs its calls: all of an arm train as one program."""
 
 
 def contest(options: Options) -> Contest:
@@ -101,8 +103,11 @@ def contest(options: Options) -> Contest:
     for table in tables:
         widths = (table.features.shape[1], size["width"], len(table.class_names))
         most = max(1, LARGEST_DATA // table.features.nbytes)
-        largest = min(most, fleet_size(widths, size["batch"]))
-        for noise, key, label in ((0.0, "clean", ""), (NOISE, "noisy", f", {NOISE:.0%} of the training labels wrong")):
+        largest = min(most, _QUICK_FLEET if options.preset == "quick" else fleet_size(widths, size["batch"]))
+        for noise, key, label in (
+            (0.0, "clean", ""),
+            (NOISE, "noisy", f", {100 * NOISE:g} % of the training labels wrong"),
+        ):
             name, shown = f"{key} {table.name}", f"classify {table.name}{label}"
             tasks.append(Classify(name=name, label=shown, table=table, noise=noise, largest_fleet=largest, **size))
     for arm in arms:

@@ -34,7 +34,7 @@ from softplace.study.contests._arms import choose
 FLOOR = 1e-6
 """The least probability that counts in a logarithm: some maps give a class none at all."""
 SPHERICAL_EPSILON = 1e-3
-"""What spherical softmax adds to every squared score. The paper says that it must be small; it gives no value."""
+"""What spherical softmax adds to every squared score: a small constant."""
 
 DOUBLE, SQUARED, SIGMOIDS = "double softmax", "softmax + squared error", "sigmoids"
 SPARSEMAX, ENTMAX = "sparsemax", "entmax15"
@@ -57,7 +57,7 @@ class Output:
 def spherical_softmax(scores: Tensor, dim: int = -1) -> Tensor:
     """`p_i = (s_i^2 + e) / sum_j (s_j^2 + e)`, e = `SPHERICAL_EPSILON`.
 
-    Source: de Brebisson and Vincent 2016 (arXiv:1511.05042), section 3.2.
+    Source: de Brebisson and Vincent 2016 (arXiv:1511.05042).
     """
     squares = scores.square() + SPHERICAL_EPSILON
     return squares / squares.sum(dim, keepdim=True)
@@ -161,7 +161,7 @@ def _squared_error(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def _hinge(scores: Tensor, labels: Tensor) -> Tensor:
-    """Source: Crammer and Singer 2001 (JMLR 2), eq. 2, of scores in the place of similarities."""
+    """Source: Crammer and Singer 2001 (JMLR 2), of scores in the place of similarities."""
     return (scores + 1.0 - _one_hot(scores, labels)).amax(1) - _of(scores, labels)
 
 

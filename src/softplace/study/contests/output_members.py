@@ -105,21 +105,20 @@ class Classifiers(Members):
     def _figures(
         self, scores: Tensor, weights: Tensor, labels: Tensor, wrong: Tensor, start: Tensor
     ) -> list[dict[str, JSON]]:
-        """The bins of a reliability diagram; of some rows scores, probabilities, gradients over that at the start."""
+        """The bins of a reliability diagram; scores, probabilities and gradients over that at the start of some rows.
+
+        Nothing where any of these numbers is not finite.
+        """
         shown = torch.cat([labels[:, :TRACED], wrong[:, :TRACED]], 1)
         scores, kept = (torch.cat([each[:, :, :TRACED]] * 2, 2) for each in (scores, weights))
         slopes = gradients(self.output.loss, scores, shown) / start.clamp(min=SMALLEST).view(-1, 1, 1)
-        bins = reliability(weights, labels)
-        return [
-            {
-                "bins": rounded(bins[member]),
-                "labels": shown[member].tolist(),
-                "scores": rounded(scores[member].T),
-                "weights": rounded(kept[member].T),
-                "gradient": rounded(slopes[member].T),
-            }
-            for member in range(len(scores))
-        ]
+        found = []
+        for bins, one, its, slope, label in zip(reliability(weights, labels), scores, kept, slopes, shown, strict=True):
+            drawn = {"bins": bins, "scores": one.T, "weights": its.T, "gradient": slope.T}
+            finite = all(bool(values.isfinite().all()) for values in drawn.values())
+            parts: dict[str, JSON] = {name: rounded(values) for name, values in drawn.items()}
+            found.append(parts | {"labels": label.tolist()} if finite else {})
+        return found
 
 
 def mislabelled(part: Part, seed: int, share: float, classes: int) -> Part:

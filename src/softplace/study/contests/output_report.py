@@ -290,6 +290,7 @@ def _answer(sections: Sequence[Section]) -> str:
 
 def _method(results: Results) -> list[str]:
     first = cast(Any, results.contest.tasks[0])
+    noise = max(cast(Any, task).noise for task in results.contest.tasks)
     return [
         f"Every network has one hidden layer of {first.width} units (ReLU) and a score for each class; per seed all "
         "arms have the same split, the same initial draw and the same order of batches. They differ in the loss that "
@@ -309,10 +310,10 @@ def _method(results: Results) -> list[str]:
         "above the median), each with the label of another class. The measure is the median length of the gradient of "
         "their loss by the scores, over the median length at the scores of the same network before training with the "
         "right labels: 0 decades is as large as at the start.",
-        "Wrong labels: 20 % of the training rows have the label of another class, each of the others as likely; "
-        "validation and test labels are right. The target of “steps to target” is the validation accuracy of the "
-        "classifier of the nearest class mean of the right training labels; a network that never reaches it counts "
-        "with the whole budget.",
+        f"Wrong labels: {100 * noise:g} % of the training rows have the label of another class, each of the others as "
+        "likely; validation and test labels are right. The target of “steps to target” is the validation accuracy of "
+        "the classifier of the nearest class mean of the right training labels; a network that never reaches it "
+        "counts with the whole budget.",
         f"Optimizer Adam, batches of {first.batch} rows, {first.steps} steps. The learning rate of each arm and task "
         f"is the one with the best validation accuracy over {len(results.tune_seeds)} seeds; the other "
         f"{len(results.seeds)} seeds are judged, on test rows. Half of the seeds tune, so n more judged seeds are 2n "
