@@ -140,7 +140,7 @@ REFERENCES = {
             "Deep Learning using Linear Support Vector Machines",
             2013,
             "arXiv:1306.0239",
-            "A small and consistent gain where a linear SVM takes the place of softmax: MNIST, "
+            "A small and consistent gain where a linear SVM (L2-SVM) takes the place of softmax: MNIST, "
             "CIFAR-10, facial expressions.",
             arxiv("1306.0239"),
         ),
