@@ -1,102 +1,184 @@
-"""Calibration probes against hand-computed numbers, loops, scipy, scikit-learn and torch."""
+"""Calibration errors against hand-computed numbers, loops and the packages of the papers."""
 
+import itertools
 import math
-import re
-from collections.abc import Callable
 
+import numpy as np
 import pytest
-import scipy.stats
-import sklearn.metrics
 import torch
 from torch import Tensor
 
 from softplace import probes
-from softplace.maps import softmax
-
-LABELLED = [
-    probes.expected_calibration_error,
-    probes.brier_score,
-    probes.negative_log_likelihood,
-    probes.accuracy,
-]
 
 
-def sample(*shape: int, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    logits = scale * torch.randn(*shape, generator=generator)
-    labels = torch.randint(0, shape[-1], shape[:-1], generator=generator)
-    return softmax(logits.double()).to(dtype), labels
+def sample(*shape: int, scale: float = 1.0, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Probabilities that are too sure by `scale`, and labels."""
+    source = torch.Generator().manual_seed(seed)
+    logits = torch.randn(*shape, generator=source, dtype=torch.float64)
+    labels = torch.distributions.Categorical(logits=logits).probs
+    drawn = torch.multinomial(labels.flatten(0, -2), 1, generator=source).view(shape[:-1])
+    return torch.softmax(scale * logits, -1).to(dtype), drawn
 
 
-@pytest.mark.parametrize("probe", LABELLED)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_a_batch_equals_a_loop_and_comes_in_float64(probe: Callable[..., Tensor], dtype: torch.dtype) -> None:
-    probabilities, labels = sample(2, 3, 40, 5, dtype=dtype)
-    together = probe(probabilities, labels)
-    assert together.dtype == torch.float64
-    for i in range(2):
-        for j in range(3):
-            torch.testing.assert_close(together[i, j], probe(probabilities[i, j], labels[i, j]))
-    shared = probe(probabilities, labels[0, 0])
-    torch.testing.assert_close(shared[1, 2], probe(probabilities[1, 2], labels[0, 0]))
-
-
-@pytest.mark.parametrize("probe", LABELLED)
-def test_one_bad_member_is_nan_and_the_others_are_not(probe: Callable[..., Tensor]) -> None:
-    probabilities, labels = sample(3, 40, 5)
-    clean = probe(probabilities, labels)
-    probabilities[1, 7, 2] = math.nan
-    measured = probe(probabilities, labels)
-    assert measured.isnan().tolist() == [False, True, False]
-    torch.testing.assert_close(measured[[0, 2]], clean[[0, 2]])
-
-
-@pytest.mark.parametrize("probe", LABELLED)
-def test_bad_arguments_are_named(probe: Callable[..., Tensor]) -> None:
-    name, (probabilities, labels) = probe.__name__, sample(4, 3)
-    with pytest.raises(TypeError, match=f"of {name} must be a floating-point tensor"):
-        probe(probabilities.tolist(), labels)
-    with pytest.raises(TypeError, match=f"'labels' of {name} must be an integer tensor. Got a tensor of torch.float32"):
-        probe(probabilities, labels.float())
-    with pytest.raises(TypeError, match=r"Got a tensor of torch.bool"):
-        probe(probabilities, labels > 0)
-    with pytest.raises(TypeError, match="Got list"):
-        probe(probabilities, labels.tolist())
-    with pytest.raises(ValueError, match=re.escape(f"'labels' of {name} must broadcast to (4,). Got (3,)")):
-        probe(probabilities, labels[:3])
-    with pytest.raises(ValueError, match=f"'labels' of {name} must be classes from 0 to 2. Got labels from 0 to 3"):
-        probe(probabilities, torch.tensor([0, 1, 2, 3]))
-    with pytest.raises(ValueError, match="Got labels from -100 to 2"):
-        probe(probabilities, torch.tensor([0, 1, 2, -100]))
-    with pytest.raises(ValueError, match="must not be empty"):
-        probe(probabilities[:0], labels[:0])
-    with pytest.raises(ValueError, match=re.escape("must have the shape (..., N, C). Got (3,)")):
-        probe(probabilities[0], labels[0])
-
-
-@pytest.mark.parametrize("probe", LABELLED[:2])
-def test_what_is_no_distribution_is_refused(probe: Callable[..., Tensor]) -> None:
-    probabilities, labels = sample(4, 3)
-    with pytest.raises(ValueError, match=r"must lie between 0 and 1. Got numbers from -1 to .* Apply softmax"):
-        probe(torch.cat([probabilities[:3], torch.tensor([[-1.0, 1.0, 1.0]])]), labels)
-    with pytest.raises(ValueError, match=r"must sum to 1 over the last axis. Got a row with the sum 0.5"):
-        probe(probabilities / 2, labels)
-
-
-@pytest.mark.parametrize("bins", [1, 2, 10, 15])
-@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
-def test_calibration_error_equals_a_loop(bins: int, scale: float) -> None:
-    probabilities, labels = sample(200, 4, scale=scale, dtype=torch.float64)
-    confidence, predicted = probabilities.max(-1)
-    expected = 0.0
-    for index in range(bins):
-        inside = [n for n, c in enumerate(confidence.tolist()) if index / bins < c <= (index + 1) / bins]
+def loop(values: list[float], outcomes: list[bool], bins: int, binning: str) -> list[tuple[int, float, float]]:
+    """Size, mean probability and frequency of each bin that has examples; probabilities differ from one another."""
+    order = np.argsort(values)
+    index = [math.ceil(value * bins) - 1 for value in values]
+    if binning == "mass":
+        for rank, example in enumerate(order):
+            index[example] = rank * bins // len(values)
+    found = []
+    for number in range(bins):
+        inside = [n for n, each in enumerate(index) if each == number]
         if inside:
-            right = sum(int(predicted[n] == labels[n]) for n in inside) / len(inside)
-            mean = sum(confidence[n].item() for n in inside) / len(inside)
-            expected += len(inside) / 200 * abs(right - mean)
-    measured = probes.expected_calibration_error(probabilities, labels, bins=bins)
+            found.append(
+                (
+                    len(inside),
+                    sum(values[n] for n in inside) / len(inside),
+                    sum(outcomes[n] for n in inside) / len(inside),
+                )
+            )
+    return found
+
+
+def groups(probabilities: Tensor, labels: Tensor, of: str) -> list[tuple[list[float], list[bool]]]:
+    top, predicted = probabilities.max(-1)
+    if of == "confidence":
+        return [(top.tolist(), (predicted == labels).tolist())]
+    classes = range(probabilities.shape[-1])
+    if of == "class":
+        return [(probabilities[:, c].tolist(), (labels == c).tolist()) for c in classes]
+    return [(top[predicted == c].tolist(), (labels == c)[predicted == c].tolist()) for c in classes]
+
+
+@pytest.mark.parametrize("of", ["confidence", "top-label", "class"])
+@pytest.mark.parametrize("binning", ["width", "mass"])
+@pytest.mark.parametrize("bins", [1, 4, 15])
+def test_errors_equal_a_loop(of: str, binning: str, bins: int) -> None:
+    probabilities, labels = sample(203, 4, scale=2.0)
+    every = [part for group in groups(probabilities, labels, of) for part in loop(*group, bins, binning)]
+    size = 203 * (4 if of == "class" else 1)
+    options = {"bins": bins, "binning": binning, "of": of}
+    ece = sum(n * abs(f - p) for n, p, f in every) / size
+    mce = max(abs(f - p) for _, p, f in every)
+    squares = sum(n * (f - p) ** 2 for n, p, f in every) / size
+    less = sum(n * ((f - p) ** 2 - f * (1 - f) / (n - 1)) for n, p, f in every if n > 1) / size
+    assert probes.expected_calibration_error(probabilities, labels, **options).item() == pytest.approx(ece, rel=1e-12)
+    assert probes.maximum_calibration_error(probabilities, labels, **options).item() == pytest.approx(mce, rel=1e-12)
+    biased = probes.squared_calibration_error(probabilities, labels, **options, debiased=False)
+    assert biased.item() == pytest.approx(squares, rel=1e-12)
+    debiased = probes.squared_calibration_error(probabilities, labels, **options)
+    assert debiased.item() == pytest.approx(less, rel=1e-10, abs=1e-15)
+
+
+# Of sample(200, 4, scale=2.0): printed by uncertainty-calibration 0.1.4 (get_ece, and unbiased_square_ce over 10 bins
+# of equal mass, top-label and marginal), and by caltrain's em_ece_sweep of the commit 5b09c22 with norm 1 and 2.
+PUBLISHED = {
+    "ece": 0.1769027631467275,
+    "kumar top": 0.025632493442185777,
+    "kumar marginal": 0.006756730679858462,
+    "sweep 1": 0.16921044995729845,
+    "sweep 2": 0.1800285565164127,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_errors_equal_the_packages_of_the_papers(name: str) -> None:
+    probabilities, labels = sample(200, 4, scale=2.0)
+    found = {
+        "ece": lambda: probes.expected_calibration_error(probabilities, labels),
+        "kumar top": lambda: probes.squared_calibration_error(probabilities, labels, bins=10),
+        "kumar marginal": lambda: probes.squared_calibration_error(probabilities, labels, bins=10, of="class"),
+        "sweep 1": lambda: probes.sweep_calibration_error(probabilities, labels),
+        "sweep 2": lambda: probes.sweep_calibration_error(probabilities, labels, norm=2),
+    }[name]()
+    assert found.item() == pytest.approx(PUBLISHED[name], rel=1e-9)
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_sweep_equals_a_loop(norm: int, seed: int) -> None:
+    probabilities, labels = sample(60, 3, seed=seed)
+    (values, outcomes), best = groups(probabilities, labels, "confidence")[0], []
+    for bins in range(1, 61):
+        found = loop(values, outcomes, bins, "mass")
+        if any(after[2] < before[2] for before, after in itertools.pairwise(found)):
+            break
+        best = found
+    expected = (sum(n * abs(f - p) ** norm for n, p, f in best) / 60) ** (1 / norm)
+    measured = probes.sweep_calibration_error(probabilities, labels, norm=norm)
     assert measured.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_sweep_at_the_edges() -> None:
+    # In order to the end: 4 bins of one example each.
+    top = torch.tensor([0.6, 0.7, 0.8, 0.9], dtype=torch.float64)
+    probabilities = torch.stack([top, 1 - top], -1)
+    assert probes.sweep_calibration_error(probabilities, torch.tensor([1, 1, 0, 0])).item() == pytest.approx(
+        (0.6 + 0.7 + 0.2 + 0.1) / 4
+    )
+    assert probes.sweep_calibration_error(probabilities[:1], torch.tensor([1])).item() == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("of", ["confidence", "class"])
+def test_ties_share_a_bin_in_any_order(of: str) -> None:
+    probabilities, labels = sample(300, 3)
+    probabilities = (probabilities * 10).round() / 10
+    probabilities[:, 2] = 1 - probabilities[:, :2].sum(-1)
+    probabilities = probabilities.clamp(min=0).round(decimals=1)
+    shuffled = torch.randperm(300, generator=torch.Generator().manual_seed(1))
+    for measure in (
+        probes.sweep_calibration_error,
+        lambda *given, **kind: probes.expected_calibration_error(*given, **kind, binning="mass"),
+    ):
+        before = measure(probabilities, labels, of=of)
+        torch.testing.assert_close(
+            measure(probabilities[shuffled], labels[shuffled], of=of), before, rtol=1e-12, atol=0
+        )
+
+
+def test_a_batch_equals_a_loop_for_every_kind() -> None:
+    probabilities, labels = sample(2, 3, 40, 5)
+    for of in ("top-label", "class"):
+        for binning in ("width", "mass"):
+            together = probes.expected_calibration_error(probabilities, labels, of=of, binning=binning)
+            alone = probes.expected_calibration_error(probabilities[1, 2], labels[1, 2], of=of, binning=binning)
+            torch.testing.assert_close(together[1, 2], alone)
+    together = probes.sweep_calibration_error(probabilities, labels, of="class", norm=2)
+    torch.testing.assert_close(
+        together[0, 1], probes.sweep_calibration_error(probabilities[0, 1], labels[0, 1], of="class", norm=2)
+    )
+
+
+def test_debiasing_is_unbiased() -> None:
+    """Four examples in each of two bins, all labellings: the mean is the squared error of the true frequencies."""
+    top = torch.tensor([0.6] * 4 + [0.9] * 4, dtype=torch.float64)
+    truth = torch.tensor([0.7, 0.3], dtype=torch.float64).repeat_interleave(4)
+    right = torch.cartesian_prod(*[torch.tensor([0, 1])] * 8)
+    weight = torch.where(right == 1, truth, 1 - truth).prod(-1)
+    probabilities = torch.stack([top, 1 - top], -1).expand(256, 8, 2)
+    found = probes.squared_calibration_error(probabilities, 1 - right, bins=2)
+    assert (found * weight).sum().item() == pytest.approx((0.1**2 + 0.6**2) / 2, rel=1e-12)
+    biased = probes.squared_calibration_error(probabilities, 1 - right, bins=2, debiased=False)
+    assert (biased * weight).sum().item() == pytest.approx((0.1**2 + 0.6**2) / 2 + 0.21 / 4, rel=1e-12)
+
+
+def test_wrong_options_are_named() -> None:
+    probabilities, labels = sample(4, 3)
+    with pytest.raises(
+        ValueError, match=r"'binning' of maximum_calibration_error must .* Got 'masses'. Did you mean 'mass'"
+    ):
+        probes.maximum_calibration_error(probabilities, labels, binning="masses")
+    with pytest.raises(
+        ValueError, match=r"'of' of squared_calibration_error must be .* Got 'classes'. Did you mean 'class'"
+    ):
+        probes.squared_calibration_error(probabilities, labels, of="classes")
+    with pytest.raises(TypeError, match=r"'debiased' of squared_calibration_error must be True or False. Got 2"):
+        probes.squared_calibration_error(probabilities, labels, debiased=2)
+    with pytest.raises(ValueError, match=r"'norm' of sweep_calibration_error must be 1 or 2. Got 3"):
+        probes.sweep_calibration_error(probabilities, labels, norm=3)
+    with pytest.raises(ValueError, match=r"'of' of sweep_calibration_error must be .* Known: confidence, class"):
+        probes.sweep_calibration_error(probabilities, labels, of="top-label")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -122,63 +204,3 @@ def test_calibration_error_at_the_edges() -> None:
     for bins in (0, -1, 2.5, True):
         with pytest.raises(ValueError, match="'bins' of expected_calibration_error must be a positive integer"):
             probes.expected_calibration_error(sure, torch.tensor([0, 1, 2, 0]), bins=bins)
-
-
-def test_brier_score_equals_scikit_learn() -> None:
-    probabilities, labels = sample(60, 4, dtype=torch.float64)
-    pytest.importorskip("sklearn", minversion="1.7", reason="older releases score two classes only")
-    expected = sklearn.metrics.brier_score_loss(
-        labels.numpy(), probabilities.numpy(), labels=[0, 1, 2, 3], scale_by_half=False
-    )
-    assert probes.brier_score(probabilities, labels).item() == pytest.approx(expected, rel=1e-12)
-    assert probes.brier_score(torch.eye(3), torch.tensor([0, 1, 2])).item() == 0
-    assert probes.brier_score(torch.eye(3), torch.tensor([1, 2, 0])).item() == 2
-
-
-def test_likelihood_equals_torch_and_shifts() -> None:
-    probabilities, labels = sample(60, 4, dtype=torch.float64)
-    logits = 5 * probabilities.log()
-    expected = torch.nn.functional.cross_entropy(logits, labels)
-    torch.testing.assert_close(probes.negative_log_likelihood(logits, labels), expected)
-    torch.testing.assert_close(probes.negative_log_likelihood(logits + 1e3, labels), expected)
-    certain = torch.tensor([[-1e4, 1e4]])
-    assert probes.negative_log_likelihood(certain, torch.tensor([0])).item() == 2e4
-    assert probes.negative_log_likelihood(certain, torch.tensor([1])).item() == 0
-    excluded = torch.tensor([[0.0, 0.0, -math.inf]])
-    assert probes.negative_log_likelihood(excluded, torch.tensor([0])).item() == pytest.approx(math.log(2))
-    assert probes.negative_log_likelihood(excluded, torch.tensor([2])).item() == math.inf
-
-
-def test_accuracy_equals_scikit_learn() -> None:
-    probabilities, labels = sample(60, 4)
-    expected = sklearn.metrics.accuracy_score(labels.numpy(), probabilities.argmax(-1).numpy())
-    assert probes.accuracy(probabilities, labels).item() == pytest.approx(expected)
-    assert probes.accuracy(torch.zeros(2, 3), torch.tensor([0, 1])).item() == 0.5  # of equal logits the first
-
-
-@pytest.mark.parametrize("dim", [0, 1, -1, -3])
-def test_entropy_equals_scipy(dim: int) -> None:
-    weights = torch.softmax(torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)).double(), dim)
-    expected = torch.from_numpy(scipy.stats.entropy(weights.numpy(), axis=dim))
-    torch.testing.assert_close(probes.entropy(weights, dim), expected)
-
-
-def test_entropy_at_the_edges() -> None:
-    assert probes.entropy(torch.full((8,), 1 / 8)).item() == pytest.approx(math.log(8))
-    assert probes.entropy(torch.tensor([[0.0, 1.0], [0.0, 0.0]])).tolist() == [0.0, 0.0]
-    assert probes.entropy(torch.tensor([0.0, 1.0 + 1e-6])).item() == 0.0
-    assert probes.entropy(torch.tensor([[0.5, math.nan], [0.5, 0.5]])).isnan().tolist() == [True, False]
-    with pytest.raises(ValueError, match=r"'weights' of entropy must lie between 0 and 1. Got numbers from -2 to 3"):
-        probes.entropy(torch.tensor([-2.0, 3.0]))
-    with pytest.raises(ValueError, match=r"'dim' of entropy must be in -1..0"):
-        probes.entropy(torch.tensor([0.5, 0.5]), dim=1)
-    with pytest.raises(ValueError, match="must not be empty"):
-        probes.entropy(torch.ones(3, 0))
-    with pytest.raises(TypeError, match="floating-point"):
-        probes.entropy(torch.ones(3, dtype=torch.int64))
-
-
-def test_an_error_about_range_copes_with_nan() -> None:
-    """Numbers out of range are refused even beside a NaN, and the message names finite numbers."""
-    with pytest.raises(ValueError, match=r"Got numbers from -1 to 0.5"):
-        probes.entropy(torch.tensor([-1.0, math.nan, 0.5]))
