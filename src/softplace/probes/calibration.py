@@ -37,7 +37,7 @@ def expected_calibration_error(
             `bins` is not a positive integer; `binning` or `of` is unknown.
 
     Source: Guo et al. 2017 (arXiv:1706.04599), eq. 3; 15 bins as in their table 1. "top-label": Gupta and Ramdas 2022
-    (arXiv:2107.08353), section 2. "class": Kull et al. 2019 (arXiv:1910.12656), section 2. "mass": Nguyen and
+    (arXiv:2107.08353). "class": Kull et al. 2019 (arXiv:1910.12656). "mass": Nguyen and
     O'Connor 2015 (arXiv:1508.05154). We find the bin in the dtype of `probabilities`, so that a float32 probability of
     0.2 is not above 3/15, and compute the rest in float64.
     The estimate has a positive bias for few examples per bin: compare it at equal N, or see `calibration_test`, which

@@ -60,8 +60,8 @@ def brier_decomposition(
         As `expected_calibration_error`; TypeError: `bias_corrected` is not a bool. Correction needs N of at least 2
         (ValueError).
 
-    Source: Murphy 1973, eq. 13, applied to each class against the rest; within bins: Stephenson, Coelho and Jolliffe
-    2008, eq. 10; correction: Ferro and Fricker 2012, without the truncation to possible values that the R package
+    Source: Murphy 1973, applied to each class against the rest; within bins: Stephenson, Coelho and Jolliffe
+    2008; correction: Ferro and Fricker 2012, without the truncation to possible values that the R package
     SpecsVerification adds. For two classes every term is twice that of the one-probability form.
 
     >>> import torch
@@ -152,7 +152,7 @@ def reliability_diagram(
     Raises:
         As `expected_calibration_error`; ValueError: `level` is not between 0 and 1, or `resamples` below 20.
 
-    Source: bands: Bröcker and Smith 2007, section 3: examples are drawn with replacement, their labels from the
+    Source: bands: Bröcker and Smith 2007: examples are drawn with replacement, their labels from the
     predicted probabilities. Of what is drawn only each bin's count is needed, and given it the events of a bin are
     independent with the bin's mean probability, so a count per bin and a binomial number are drawn in their place: the
     same distribution at a cost without N. Intervals: Wilson 1927.
@@ -264,7 +264,7 @@ def calibration_test(
         As `expected_calibration_error`; ValueError: `resamples` is below 20.
 
     Source: the hypothesis of Bröcker and Smith 2007, as a test of Vaicenavicius et al. 2019 (arXiv:1902.06977),
-    section 6, who draw rows anew; here the rows stay, so that the p-value is exact: of calibrated probabilities it is
+    who draw rows anew; here the rows stay, so that the p-value is exact: of calibrated probabilities it is
     at most `a` with a probability of at most `a`, for every a, N and number of bins. R times N numbers are drawn.
 
     >>> import torch
