@@ -483,6 +483,45 @@ def score(
         print(shown(found, as_json=json))
 
 
+@app.command()
+def calibrate(
+    scores: Annotated[str, typer.Argument(help="A .csv, .csv.gz or .npz file of logits or probabilities and labels.")],
+    fit: Annotated[str, typer.Option(help="temperature, vector, matrix, dirichlet or isotonic.")] = "temperature",
+    label: Annotated[str | None, typer.Option(help="Column of the labels; found by its name when not given.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Columns of the scores, separated by commas; all others when not given.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="logits or probabilities; seen from the numbers otherwise.")] = None,
+    alpha: Annotated[float, typer.Option(help="Share of labels that may be outside of the prediction sets.")] = 0.1,
+    bins: Annotated[int, typer.Option(help="Of the reliability diagram and the calibration error.")] = 15,
+    penalty: Annotated[
+        float | None, typer.Option(help="Of matrix and dirichlet; chosen by cross-validation when not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the parts and all draws.")] = 0,
+    out: Annotated[str | None, typer.Option(help="Write a page with the reliability diagrams to this file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, with the parameters of the calibrator.")] = False,
+) -> None:
+    """Are the probabilities right? Measure a classifier before and after calibration, and its prediction sets."""
+    from softplace.output.assessment import assess
+    from softplace.output.calibration_page import as_json, command_of, shown, write_calibration_page
+    from softplace.output.scores_file import read_scores
+
+    chosen = None if classes is None else [name.strip() for name in classes.split(",") if name.strip()]
+    try:
+        read = read_scores(scores, label=label, classes=chosen, kind=kind)
+        found = assess(read.logits, read.labels, fit=fit, alpha=alpha, bins=bins, penalty=penalty, seed=seed)
+        if out is not None:
+            given = {"fit": fit, "label": label, "classes": classes, "kind": kind, "alpha": alpha, "bins": bins}
+            command = command_of(scores, **given, penalty=penalty, seed=seed)
+            write_calibration_page(Path(out), found, read, scores, command)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    with _output():
+        print(as_json(found, read) if json else shown(found, read))
+        if out is not None and not json:
+            print(f"Page: {Path(out).absolute()}")
+
+
 @contextmanager
 def _progress(alone: bool = True) -> Iterator["Display"]:
     """Where progress is shown, on standard error; Ctrl-C says that nothing is lost, and ends with code 130.

@@ -26,6 +26,7 @@ from softplace.probes.reliability import ReliabilityDiagram as ReliabilityDiagra
 from softplace.probes.reliability import brier_decomposition as brier_decomposition
 from softplace.probes.reliability import calibration_test as calibration_test
 from softplace.probes.reliability import reliability_diagram as reliability_diagram
+from softplace.probes.reliability import wilson_interval as wilson_interval
 from softplace.probes.scores import accuracy as accuracy
 from softplace.probes.scores import brier_score as brier_score
 from softplace.probes.scores import entropy as entropy
