@@ -6,6 +6,7 @@ from itertools import takewhile
 
 BENCHMARKS = {
     "attention": "long sequences with every map against PyTorch's fused softmax",
+    "calibration": "calibrators, calibration errors and prediction sets against scikit-learn and others",
     "experts": "a mixture of experts against loops over experts and a dense layer of equal FLOPs",
     "fleet": "training many small networks",
     "latent": "categorical autoencoders against Pyro and a plain loop, and a fleet of them",
@@ -23,7 +24,7 @@ def main() -> int:
     if unknown or (not chosen and {"-h", "--help"} & set(options)):
         if unknown:
             print(f"Unknown benchmark {unknown[0]!r}.", file=sys.stderr)
-        print(__doc__, *(f"{name:12}{what}" for name, what in BENCHMARKS.items()), sep="\n")
+        print(__doc__, *(f"{name:13}{what}" for name, what in BENCHMARKS.items()), sep="\n")
         return 2 if unknown else 0
     code = 0
     for name in chosen or BENCHMARKS:

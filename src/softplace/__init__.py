@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {"Study": "softplace.study.run", "StudyResult": "softplace.study.run"}
-_PACKAGES = ("attention", "hidden", "latent", "maps", "memory", "probes", "study")
+_PACKAGES = ("attention", "hidden", "latent", "maps", "memory", "output", "probes", "study")
 
 __all__ = [
     "Study",
@@ -20,6 +20,7 @@ __all__ = [
     "latent",
     "maps",
     "memory",
+    "output",
     "probes",
     "study",
 ]

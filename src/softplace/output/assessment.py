@@ -1,6 +1,6 @@
 """How well a classifier is calibrated before and after a calibrator, measured on rows that it was not fitted on.
 
-Axis legend: N rows, C classes, R resamples, M measures.
+Axis legend: N rows, C classes.
 """
 
 import math
@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from softplace import probes
 from softplace.errors import InputError, nearest
+from softplace.output._bootstrap import LEVEL, Measure, measures
 from softplace.output.calibration import Calibrator, fit_dirichlet, fit_matrix, fit_temperature, fit_vector
 from softplace.output.conformal import fit_sets
 from softplace.output.isotonic import choose_penalty, fit_isotonic, parts_of
-from softplace.probes._binning import bin_events, events_of
 from softplace.randomness import generator
 
 FITS: Mapping[str, Callable[..., Calibrator]] = {
@@ -28,30 +27,7 @@ FITS: Mapping[str, Callable[..., Calibrator]] = {
 }
 FOLDS = 5
 BINS = 15
-RESAMPLES = 1000
 SETS = ("lac", "aps", "raps")
-_LEVEL = 0.95
-_NUMBERS_AT_ONCE = 2_000_000
-
-Interval = tuple[float, float] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """One measure before and after, with 95 % bootstrap intervals; none where the measure is not finite.
-
-    Args:
-        name: "accuracy", "likelihood loss", "Brier score" or "calibration error".
-        before, after: Their estimates; `change` is after less before.
-    """
-
-    name: str
-    before: float
-    before_interval: Interval
-    after: float
-    after_interval: Interval
-    change: float
-    change_interval: Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +136,7 @@ def assess(
         fit=fit,
         calibrator=calibrator,
         penalty=chosen,
-        measures=_measures(before, after, labels, bins, generator(seed, "bootstrap")),
+        measures=measures(before, after, labels, bins, generator(seed, "bootstrap")),
         tests=(
             _test(before, labels, bins, generator(seed, "test", "before")),
             _test(after, labels, bins, generator(seed, "test", "after")),
@@ -217,7 +193,7 @@ def _sets(
 def _sets_found(name: str, inside: Tensor, labels: Tensor) -> SetsFound:
     covered = inside.gather(-1, labels[:, None])[:, 0].double()
     share = covered.mean()
-    low, high = probes.wilson_interval(share, torch.tensor(float(len(labels))), _LEVEL)
+    low, high = probes.wilson_interval(share, torch.tensor(float(len(labels))), LEVEL)
     sizes, count = inside.sum(-1), inside.shape[-1]
     hits, rows = torch.bincount(labels, covered, count), torch.bincount(labels, minlength=count)
     by_class = torch.where(rows > 0, hits / rows.clamp(min=1), math.inf)
@@ -230,76 +206,3 @@ def _sets_found(name: str, inside: Tensor, labels: Tensor) -> SetsFound:
         worst=float(by_class.min()),
         worst_class=int(by_class.argmin()),
     )
-
-
-_NAMES = ("accuracy", "likelihood loss", "Brier score", "calibration error")
-
-
-def _measures(before: Tensor, after: Tensor, labels: Tensor, bins: int, draws: torch.Generator) -> tuple[Measure, ...]:
-    """Estimates and bootstrap intervals: each resample is a weight per row, and all measures are sums over rows."""
-    sides = [_columns(each, labels, bins) for each in (before, after)]
-    count, width = len(labels), sides[0].shape[-1]
-    columns = torch.cat(sides, -1)
-    finite = columns.isfinite().all(0)
-    usable = torch.where(finite, columns, 0.0)
-    estimates = torch.stack([_values(each.mean(0)) for each in sides])
-    step, drawn = max(1, _NUMBERS_AT_ONCE // count), []
-    for start in range(0, RESAMPLES, step):
-        rows = torch.randint(count, (min(step, RESAMPLES - start), count), generator=draws)
-        one = torch.ones((), dtype=torch.float64)
-        times = torch.zeros(rows.shape, dtype=torch.float64).scatter_add_(1, rows, one.expand(rows.shape))
-        sums = times @ usable / count
-        drawn.append(torch.stack([_values(sums[:, :width]), _values(sums[:, width:])], 1))
-    resamples = torch.cat(drawn)  # (R, 2, M)
-    known = torch.stack([finite[:3], finite[width : width + 3]])
-    found = []
-    for number, name in enumerate(_NAMES):
-        fine = [bool(known[side, number]) if number < 3 else True for side in (0, 1)]
-        first, second = (float(estimates[side, number]) for side in (0, 1))
-        parts = [
-            _interval(estimates[side, number], resamples[:, side, number], 0.0, 1.0 if number in (0, 3) else math.inf)
-            if fine[side]
-            else None
-            for side in (0, 1)
-        ]
-        difference = estimates[1, number] - estimates[0, number]
-        between = resamples[:, 1, number] - resamples[:, 0, number]
-        change = _interval(difference, between, -math.inf, math.inf) if all(fine) else None
-        found.append(
-            Measure(
-                name=name,
-                before=first,
-                before_interval=parts[0],
-                after=second,
-                after_interval=parts[1],
-                change=float(difference),
-                change_interval=change,
-            )
-        )
-    return tuple(found)
-
-
-def _columns(logarithms: Tensor, labels: Tensor, bins: int) -> Tensor:
-    """What to sum over rows: right, loss, squared distance, and the gap of the row's bin in the column of the bin."""
-    chance = logarithms.exp()
-    right = (chance.argmax(-1) == labels).double()
-    loss = cross_entropy(logarithms, labels, reduction="none")
-    truth = torch.nn.functional.one_hot(labels, chance.shape[-1])
-    events = events_of("assess", chance, labels, "confidence")
-    index = bin_events(events, bins, "width", chance.dtype).index[0]
-    gaps = torch.zeros(len(labels), bins, dtype=torch.float64)
-    gaps.scatter_(-1, index[:, None], (right - chance.amax(-1))[:, None])
-    return torch.cat([right[:, None], loss[:, None], (chance - truth).square().sum(-1, keepdim=True), gaps], -1)
-
-
-def _values(means: Tensor) -> Tensor:
-    """The measures of mean columns; the calibration error is the sum of the absolute gaps."""
-    return torch.cat([means[..., :3], means[..., 3:].abs().sum(-1, keepdim=True)], -1)
-
-
-def _interval(estimate: Tensor, resamples: Tensor, least: float, most: float) -> tuple[float, float]:
-    """The basic bootstrap interval: turned about the estimate, which takes off the bias of a sum of absolutes."""
-    tail = (1 - _LEVEL) / 2
-    low, high = torch.quantile(resamples, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    ends = 2 * float(estimate) - high, 2 * float(estimate) - low
-    return min(max(ends[0], least), most), min(max(ends[1], least), most)

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 import softplace
-from softplace.output.assessment import FOLDS, Assessment, Interval, SetsFound
+from softplace.output._bootstrap import Interval
+from softplace.output.assessment import FOLDS, Assessment, SetsFound
 from softplace.output.calibration import Calibrator, DirichletScaling, MatrixScaling, TemperatureScaling, VectorScaling
 from softplace.output.isotonic import IsotonicScaling
 from softplace.output.scores_file import Scores
@@ -29,6 +30,7 @@ def shown(found: Assessment, scores: Scores) -> str:
     lines = [f"{found.rows:,} rows, {found.classes} classes, {kind}"]
     lines += [f"Note: {note}." for note in (*scores.notes, *found.notes)]
     lines += ["", f"{'on rows left out':18}{'before':>26}{'after':>26}{'change':>28}"]
+    before, after = found.tests
     for each in found.measures:
         cells = (
             _with_interval(each.before, each.before_interval),
@@ -36,9 +38,9 @@ def shown(found: Assessment, scores: Scores) -> str:
             _with_interval(each.change, each.change_interval, sign="+"),
         )
         lines.append(f"{each.name:18}{cells[0]:>26}{cells[1]:>26}{cells[2]:>28}")
-    before, after = found.tests
-    lines.append(f"{'if it were right':18}{float(before.expected):>26.4f}{float(after.expected):>26.4f}")
-    lines.append(f"{'p (calibrated)':18}{float(before.p_value):>26.3g}{float(after.p_value):>26.3g}")
+        if each.name == "calibration error":
+            lines.append(f"{'  by chance alone':18}{float(before.expected):>26.4f}{float(after.expected):>26.4f}")
+            lines.append(f"{'  p':18}{float(before.p_value):>26.3g}{float(after.p_value):>26.3g}")
     lines += ["", describe(found.calibrator, found.penalty)]
     if found.sets:
         lines += ["", f"{'sets of classes':22}{'coverage':>26}{'mean size':>12}{'one class':>12}   least covered class"]
@@ -144,7 +146,7 @@ def write_calibration_page(path: Path, found: Assessment, scores: Scores, source
 def calibration_report(found: Assessment, scores: Scores, source: str, command: str) -> Report:
     """All that the page says of the file `source`; `command` is what to type to make it again."""
     name = Path(source).name
-    error = found.measures[-1]
+    error = found.measures[3]
     before, after = found.tests
     told = (
         f"The calibration error is {error.before:.3g} before and {error.after:.3g} after; a calibrated classifier "
@@ -186,8 +188,9 @@ def calibration_report(found: Assessment, scores: Scores, source: str, command: 
             f"The rows are cut into {FOLDS} parts with every class spread evenly. Each part is measured with a "
             "calibrator fitted on three others; the threshold of its sets is from the fifth. No row is measured by "
             "what was fitted on it.",
-            f"Calibration error: of the largest probability, {found.bins} bins of equal width. Intervals: basic "
-            "bootstrap over rows, 95 %. The p-value: how often labels drawn from the probabilities have an error as "
+            f"Calibration error: of the largest probability, {found.bins} bins of equal width. RMS "
+            "error: the root of the mean squared gap of these bins, less what noise adds. Intervals: basic bootstrap "
+            "over rows, 95 %. The p-value: how often labels drawn from the probabilities have an error as "
             "large. The band: where 95 % of the frequencies of a bin lie if the probabilities are right.",
         ],
         facts={
@@ -245,11 +248,11 @@ def _changes(found: Assessment) -> Figure:
         {
             "measure": each.name,
             "change": each.change,
-            "low": each.change_interval[0] if each.change_interval else None,
-            "high": each.change_interval[1] if each.change_interval else None,
+            "low": each.change_interval[0],
+            "high": each.change_interval[1],
         }
         for each in found.measures
-        if math.isfinite(each.change)
+        if each.change_interval is not None
     ]
     return Figure(
         key="changes",
@@ -277,7 +280,7 @@ def _measures(found: Assessment) -> Figure:
         key="measures",
         kind="interval",
         title="Measures on rows left out",
-        caption="With 95 % bootstrap intervals.",
+        caption="With 95 % bootstrap intervals; the calibration error, which noise makes larger, has none.",
         x=Axis(column="value", label="Value"),
         y=Axis(column="measure", label="Measure", scale="category"),
         rows=rows,
