@@ -44,8 +44,8 @@ def measures(before: Tensor, after: Tensor, labels: Tensor, bins: int, draws: to
 
     A resample is a weight per row, and all measures are made of sums over rows. ECE has no interval: it is too large by
     noise, the more so the smaller it is, and no bootstrap that was tried covered the true one (64 % of calibrated
-    classifiers, 86 % of others, for 95 %). The debiased squared error has an unbiased estimate, also in the world of the
-    resamples, where the truth is the error with its bias; its intervals covered in 93 to 100 %.
+    classifiers, 86 % of others, for 95 %). The debiased squared error has an unbiased estimate, also in the world of
+    the resamples, where the truth is the error with its bias; its intervals covered in 93 to 100 %.
     """
     sides = torch.stack([_columns(each, labels, bins) for each in (before, after)])  # (S, N, 3 + 3 B)
     count, few = len(labels), len(_MEANS)
