@@ -169,6 +169,7 @@ def test_the_command_refuses_in_one_line(command: Command, tmp_path: Path) -> No
     write(tmp_path / "good.csv", logits, labels)
     write(tmp_path / "right.csv", logits, logits.argmax(-1))
     write(tmp_path / "few.csv", logits[:20], labels[:20])
+    write(tmp_path / "rare.csv", logits, torch.tensor([0] * 50 + [1] * 2 + [2] * 48))
     (tmp_path / "bad.csv").write_text("a,b,label\n1,nan,0\n")
     (tmp_path / "page").write_text("")
     for words, says in (
@@ -176,6 +177,7 @@ def test_the_command_refuses_in_one_line(command: Command, tmp_path: Path) -> No
         (("no.csv",), "expected a file of scores, got no file"),
         (("right.csv",), "all right, of which the temperature runs to 0"),
         (("right.csv", "--fit", "vector"), "must not separate the classes"),
+        (("rare.csv", "--fit", "vector"), "needs 3 rows of every class, so that each fit has some. Got 2 of class 1"),
         (("few.csv",), "Expected 25 rows or more, as they are cut into 5 parts. Got 20"),
         (("good.csv", "--fit", "vectro"), "Unknown calibrator 'vectro'. Did you mean 'vector'"),
         (("good.csv", "--alpha", "90"), "'alpha' must be between 0 and 1. Got 90"),

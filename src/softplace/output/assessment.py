@@ -26,6 +26,7 @@ FITS: Mapping[str, Callable[..., Calibrator]] = {
     "isotonic": fit_isotonic,
 }
 FOLDS = 5
+_FITTED = 3  # parts that a calibrator is fitted on
 BINS = 15
 SETS = ("lac", "aps", "raps")
 
@@ -122,6 +123,13 @@ def assess(
         raise InputError(f"'alpha' must be between 0 and 1. Got {alpha!r}. Use 0.1 for a coverage of 90 %.")
     if len(logits) < 5 * FOLDS:
         raise InputError(f"Expected {5 * FOLDS} rows or more, as they are cut into {FOLDS} parts. Got {len(logits)}.")
+    counts = torch.bincount(labels, minlength=logits.shape[-1])
+    if fit in ("vector", "matrix", "dirichlet") and int(counts.min()) < _FITTED:
+        least = int(counts.argmin())
+        raise InputError(
+            f"{fit} scaling needs {_FITTED} rows of every class, so that each fit has some. Got {int(counts[least])} "
+            f"of class {least} (the first is 0). Use --fit temperature, or give more rows."
+        )
     part = parts_of(labels, FOLDS, generator(seed, "parts"))
     calibrators, after = [], torch.empty_like(logits)
     for each in range(FOLDS):

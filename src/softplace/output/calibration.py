@@ -65,8 +65,8 @@ class MatrixScaling:
     """`weight @ logits + bias`. A logit of -inf gives NaN.
 
     Args:
-        weight: (C, C) in float64; its columns sum to 0, which softmax does not see.
-        bias: (C) in float64, summing to 0.
+        weight: (C, C) in float64.
+        bias: (C) in float64.
         loss: Mean negative log-likelihood of the rows that it was fitted on, in nats, without the penalty.
     """
 

@@ -46,7 +46,7 @@ def shown(found: Assessment, scores: Scores) -> str:
         lines += ["", f"{'sets of classes':22}{'coverage':>26}{'mean size':>12}{'one class':>12}   least covered class"]
         for each_set in found.sets:
             covered = _with_interval(each_set.coverage, each_set.interval)
-            worst = f"{scores.classes[each_set.worst_class]}: {each_set.worst:.3f}"
+            worst = f"{_short(scores.classes[each_set.worst_class])}: {each_set.worst:.3f}"
             lines.append(
                 f"{_SETS[each_set.score]:22}{covered:>26}{each_set.size:>12.3f}{each_set.single:>12.3f}   {worst}"
             )
@@ -341,6 +341,12 @@ def _set_text(each: SetsFound, scores: Scores) -> str:
         f"{_SETS[each.score]}: {each.single:.1%} of the sets have one class; of the labels of class "
         f"{scores.classes[each.worst_class]} {each.worst:.1%} are in theirs, the least of all classes."
     )
+
+
+def _short(name: str) -> str:
+    """A name of a class on a line, cut where it is long."""
+    line = " ".join(name.split())
+    return line if len(line) <= 24 else line[:23] + "…"
 
 
 def _with_interval(value: float, interval: Interval, sign: str = "") -> str:
