@@ -16,13 +16,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from softplace.attention._loss import linear_cross_entropy
 from softplace.attention.config import TranslationConfig
 from softplace.attention.corpus import Batch, Corpus, Data
 from softplace.attention.progress import Snapshot
 from softplace.attention.rnnsearch import RNNSearch
 from softplace.attention.text import PAD, batches
 from softplace.attention.translator import Translator
+from softplace.maps.linear import linear_cross_entropy_sums
 from softplace.progress import Display
 from softplace.randomness import derive, generator
 from softplace.training import checkpoint
@@ -76,13 +76,13 @@ class Cost(nn.Module):
         """The sums over the batch's words of the smoothed and of the plain loss."""
         net = cast(RNNSearch, self.net)  # or a Transformer
         features, _, _ = net.advance(batch.given, net.start(batch.source, batch.source_mask))
-        return linear_cross_entropy(
-            features.flatten(0, 1),
+        return linear_cross_entropy_sums(
+            features,
             net.output_weight,
+            batch.wanted,
             net.output_bias,
-            batch.wanted.flatten(),
-            smoothing=self._smoothing if self.training else 0.0,
-            ignored=PAD,
+            label_smoothing=self._smoothing if self.training else 0.0,
+            ignore_index=PAD,
         )
 
 

@@ -85,8 +85,8 @@ def fits(name: str, scores: Tensor, dim: int, extra: Tensor | None = None) -> bo
         and not scores.is_nested
         and (dim == -1 or name not in ("softmax", "log_softmax"))  # PyTorch is quicker than a transposed kernel
         and torch._C._get_tracing_state() is None
-        and _is_plain(scores)
-        and (extra is None or _is_plain(extra))
+        and is_plain(scores)
+        and (extra is None or is_plain(extra))
         and library() is not None
     )
 
@@ -184,7 +184,7 @@ class _Kernel(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         kept, extra = ctx.saved_tensors
-        if torch.is_grad_enabled() or not _is_plain(gradient):
+        if torch.is_grad_enabled() or not is_plain(gradient):
             from softplace.maps._derivatives import pull_back
 
             pulled, made = pull_back(ctx.name, kept, gradient, ctx.temperature, extra)
@@ -230,7 +230,7 @@ def without(gradient: Tensor, rows: Tensor | None) -> Tensor:
     return gradient if rows is None else gradient.masked_fill(rows, 0.0)
 
 
-def _is_plain(tensor: Tensor) -> bool:
+def is_plain(tensor: Tensor) -> bool:
     """Whether nothing but autograd looks on."""
     return (
         type(tensor) in (Tensor, torch.nn.Parameter)

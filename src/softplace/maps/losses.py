@@ -245,7 +245,7 @@ def _case(
     temperature: float,
 ) -> _Case:
     scores, dim, mask = prepare(name, scores, dim, mask, temperature)
-    _check_options(name, label_smoothing, ignore_index, reduction)
+    check_options(name, label_smoothing, ignore_index, reduction)
     if not isinstance(target, Tensor) or target.dtype == torch.bool or target.is_complex():
         raise TypeError(
             f"'target' of {name} must be class indices (an integer tensor) or distributions (a floating-point tensor). "
@@ -395,7 +395,7 @@ def _expm1_ratio(u: Tensor) -> Tensor:
     return torch.where(small, series, torch.expm1(far) / far)
 
 
-def _check_options(name: str, label_smoothing: float, ignore_index: int, reduction: str) -> None:
+def check_options(name: str, label_smoothing: float, ignore_index: int, reduction: str) -> None:
     if not isinstance(label_smoothing, (int, float)) or isinstance(label_smoothing, bool):
         raise TypeError(f"'label_smoothing' of {name} must be a number. Got {kind(label_smoothing)}. Use 0.0 for none.")
     if not 0.0 <= label_smoothing <= 1.0:

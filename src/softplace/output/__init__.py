@@ -1,5 +1,6 @@
-"""The output layer: where scores become probabilities of classes."""
+"""The output: heads and losses, the multinomial logit, calibration and prediction sets."""
 
+from softplace.maps.linear import linear_cross_entropy as linear_cross_entropy
 from softplace.output.calibration import Calibrator as Calibrator
 from softplace.output.calibration import DirichletScaling as DirichletScaling
 from softplace.output.calibration import MatrixScaling as MatrixScaling
