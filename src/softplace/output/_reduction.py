@@ -1,0 +1,41 @@
+"""How losses per token become one loss, and which tokens count."""
+
+import torch
+from torch import Tensor
+
+from softplace.maps.linear import check_head, check_range, check_target
+from softplace.maps.losses import check_options
+
+
+def checked(
+    name: str,
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    bias: Tensor | None,
+    size: int,
+    ignore_index: int,
+    reduction: str,
+) -> Tensor:
+    """Check the arguments of a loss of class indices; returns which tokens count.
+
+    `size` is the number of classes, where `weight` has another number of rows.
+    """
+    check_head(name, hidden, weight, bias)
+    check_options(name, 0.0, ignore_index, reduction)
+    if isinstance(target, Tensor) and target.is_floating_point():
+        raise TypeError(
+            f"'target' of {name} must be class indices (an integer tensor). Got a tensor of {target.dtype}. "
+            "Use target.long(); distributions have no such loss."
+        )
+    check_target(name, hidden, size, target, ignore_index)
+    check_range(name, target, ignore_index, size)
+    return target != ignore_index
+
+
+def reduced(rows: Tensor, counts: Tensor, reduction: str) -> Tensor:
+    """The losses of tokens, of which those that do not count are 0, as they are or their sum or mean; 0 of nothing."""
+    if reduction == "none":
+        return rows
+    total = rows.sum()
+    return total if reduction == "sum" else total / torch.clamp(counts.sum(), min=1)
