@@ -12,6 +12,7 @@ BENCHMARKS = {
     "latent": "categorical autoencoders against Pyro and a plain loop, and a fleet of them",
     "maps": "maps against torch and the package entmax",
     "memory": "NTM and DNC against pytorch-ntm, pytorch-dnc and RobertCsordas/dnc",
+    "output": "the loss of a linear head and other heads against PyTorch's, in time and memory",
     "translation": "translators against Joey NMT, the Annotated Transformer, torch.nn.Transformer and CTranslate2",
 }
 

@@ -4,16 +4,17 @@ Axis legend: ... any leading axes, E width of the hidden state, V classes (the v
 one, N tokens.
 """
 
-import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from softplace.maps import _kernel, _linear
-from softplace.maps._arguments import can_look, check_device, kind, wide_type
-from softplace.maps._linear import MAPS, Gradients, Options, Wanted
+from softplace.maps import _kernel, _linear_columns, _linear_rows
+from softplace.maps._arguments import can_look
+from softplace.maps._linear import Gradients, Options, Rows, Wanted
+from softplace.maps._linear_arguments import check_extras, check_head, check_target, check_values
+from softplace.maps._linear_rows import MAPS
 from softplace.maps.losses import check_options, cross_entropy, entmax15_loss, sparsemax_loss
 
 LOSSES = {"softmax": cross_entropy, "sparsemax": sparsemax_loss, "entmax15": entmax15_loss}
@@ -121,7 +122,7 @@ def computed(
 ) -> Sums:
     """Checks all, and computes by blocks where nothing but autograd looks on, else by the plain formula."""
     options = _checked(hidden, weight, target, bias, chosen, ignore_index, label_smoothing, z_loss, soft_cap, reduction)
-    _check_values(target, ignore_index, weight.shape[0])
+    check_values(NAME, target, ignore_index, weight.shape[0])
     given = (hidden, weight) if bias is None else (hidden, weight, bias)
     if torch.compiler.is_exporting() or not all(_kernel.is_plain(each) for each in given):
         loss, plain = (
@@ -240,10 +241,10 @@ def _computed(
             scale = (rows.new_ones((), dtype=options.wide) if scale is None else scale) / number
         matrix, row = weight.detach(), None if bias is None else bias.detach()
         if number and size:
-            found, made = _linear.losses(rows, matrix, row, answers, options, wanted, scale)
+            found, made = _by_blocks(rows, matrix, row, answers, options, wanted, scale)
         else:
             nothing = rows.new_zeros(number, dtype=options.wide)
-            found = _linear.Rows(nothing, nothing)
+            found = Rows(nothing, nothing)
             parts = (rows, matrix, row)
             made = Gradients(
                 *(torch.zeros_like(p) if w and p is not None else None for p, w in zip(parts, wanted, strict=True))
@@ -255,6 +256,35 @@ def _computed(
                 of_hidden = hidden.new_zeros(hidden.shape).reshape(-1, width).index_copy_(0, taken, of_hidden)
             made = made._replace(hidden=of_hidden.reshape(hidden.shape))
         return loss, plain, made
+
+
+def _by_blocks(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    options: Options,
+    wanted: Wanted,
+    scale: Tensor | None = None,
+) -> tuple[Rows, Gradients]:
+    """Of rows that all count.
+
+    Args:
+        hidden: (N, E).
+        weight: (V, E), V at least 1.
+        bias: (V,) or None.
+        target: Class indices (N,), or distributions (N, V).
+        options: What the loss is.
+        wanted: Which gradients to compute.
+        scale: How much each row counts in the gradients, (N,) wide; or one number ().
+    """
+    half = options.narrow != options.wide and hidden.is_cpu
+    if half and options.map == "softmax" and not target.is_floating_point():
+        found = _linear_columns.statistics(hidden, weight, bias, target, options)
+        if not can_look(found.total) or bool(found.normaliser.isfinite().all()):
+            made = _linear_columns.gradients(hidden, weight, bias, target, found.normaliser, options, wanted, scale)
+            return found.rows(options, weight.shape[0]), made
+    return _linear_rows.by_rows(hidden, weight, bias, target, options, wanted, scale)
 
 
 def _reduced(rows: Tensor, taken: Tensor | None, shape: torch.Size, reduction: str) -> Tensor:
@@ -295,113 +325,3 @@ def _checked(
         soft_cap=None if soft_cap is None else float(soft_cap),
         narrow=narrow,
     )
-
-
-def check_head(name: str, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> torch.dtype:
-    """Check the parts of a linear head; returns the type of the factors of its products."""
-    for argument, value in (("hidden", hidden), ("weight", weight), ("bias", bias)):
-        if argument == "bias" and value is None:
-            continue
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise TypeError(f"{argument!r} of {name} must be a floating-point tensor. Got {kind(value)}. Use .float().")
-    if weight.dim() != 2:
-        raise ValueError(
-            f"'weight' of {name} must have two axes, classes by width. Got {tuple(weight.shape)}. "
-            "Use the weight of a torch.nn.Linear."
-        )
-    size, width = weight.shape
-    if hidden.dim() < 1 or hidden.shape[-1] != width:
-        raise ValueError(
-            f"'hidden' of {name} must have the shape (..., {width}), the width of 'weight'. Got {tuple(hidden.shape)}. "
-            "A weight is (classes, width)."
-        )
-    if bias is not None and tuple(bias.shape) != (size,):
-        raise ValueError(
-            f"'bias' of {name} must have the shape ({size},), one number per class. Got {tuple(bias.shape)}. "
-            "Leave it out for none."
-        )
-    device = hidden.device.type
-    autocast = torch.is_autocast_enabled(device)
-    for argument, value in (("weight", weight), ("bias", bias)):
-        if value is None:
-            continue
-        check_device(argument, name, value, hidden)
-        if value.dtype != hidden.dtype and not autocast:
-            raise TypeError(
-                f"{argument!r} of {name} must be {hidden.dtype} as 'hidden' is. Got {value.dtype}. "
-                "Convert one of them, or use torch.autocast."
-            )
-    return torch.get_autocast_dtype(device) if autocast and hidden.dtype != torch.float64 else hidden.dtype
-
-
-def check_extras(name: str, z_loss: float, soft_cap: float | None) -> None:
-    """Check the options that PyTorch's loss does not have."""
-    for argument, value in (("z_loss", z_loss), ("soft_cap", 1.0 if soft_cap is None else soft_cap)):
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise TypeError(f"{argument!r} of {name} must be a number. Got {kind(value)}. Leave it out for none.")
-    if not 0.0 <= z_loss < math.inf:
-        raise ValueError(f"'z_loss' of {name} must be finite and not negative. Got {z_loss}. Use e.g. 1e-4.")
-    if soft_cap is not None and not 0.0 < soft_cap < math.inf:
-        raise ValueError(f"'soft_cap' of {name} must be positive and finite. Got {soft_cap}. Use None for none.")
-
-
-def check_target(name: str, hidden: Tensor, size: int, target: Tensor, ignore_index: int) -> None:
-    """Check kind, shape and device of targets."""
-    if not isinstance(target, Tensor) or target.dtype == torch.bool or target.is_complex():
-        raise TypeError(
-            f"'target' of {name} must be class indices (an integer tensor) or distributions (a floating-point tensor). "
-            f"Got {kind(target)}. Use target.long() or target.float()."
-        )
-    soft = target.is_floating_point()
-    expected = (*hidden.shape[:-1], size) if soft else tuple(hidden.shape[:-1])
-    if tuple(target.shape) != expected:
-        raise ValueError(
-            f"'target' of {name} must have the shape {expected} "
-            f"({'one distribution' if soft else 'one class index'} per hidden state). Got {tuple(target.shape)}. "
-            f"{'Class indices are integers: target.long().' if soft else 'Flatten both alike.'}"
-        )
-    check_device("target", name, target, hidden)
-    if soft and ignore_index != -100:
-        raise ValueError(
-            f"'ignore_index' of {name} must be left out where the target is distributions. Got {ignore_index}. "
-            "Leave out the rows that shall not count."
-        )
-    if soft and target.requires_grad:
-        raise ValueError(
-            f"'target' of {name} gets no gradient. Got one that requires it. "
-            "Use target.detach(), or cross_entropy on logits."
-        )
-
-
-def check_range(name: str, target: Tensor, ignore_index: int, size: int) -> None:
-    """Check that class indices are in range, where values may be looked at."""
-    if target.numel() == 0 or not can_look(target):
-        return
-    wrong = (target != ignore_index) & ((target < 0) | (target >= size))
-    if bool(wrong.any()):
-        where = wrong.nonzero()[0].tolist()
-        raise ValueError(
-            f"'target' of {name} must hold class indices in [0, {size - 1}]. Got {target[tuple(where)].item()} at "
-            f"{tuple(where)}{'' if wrong.sum() == 1 else f', and {int(wrong.sum()) - 1} more'}. "
-            f"Use ignore_index (here {ignore_index}) for rows that shall not count."
-        )
-
-
-def _check_values(target: Tensor, ignore_index: int, size: int) -> None:
-    if not target.is_floating_point():
-        check_range(NAME, target, ignore_index, size)
-        return
-    if not can_look(target) or not target.numel():
-        return
-    flat = target.reshape(-1, size)
-    lowest = flat.amin(-1)
-    mass = flat.sum(-1, dtype=wide_type(target.dtype))
-    slack = 1e-4 if target.dtype in (torch.float32, torch.float64) else 2e-2
-    wrong = (lowest < 0.0) | ((mass - 1.0).abs() > slack)
-    if bool(wrong.any()):
-        row = int(wrong.nonzero()[0])
-        said = f"a number of {lowest[row]:.6g}" if lowest[row] < 0.0 else f"a sum of {mass[row]:.6g}"
-        raise ValueError(
-            f"'target' of {NAME} must hold distributions: not negative, with sum 1. Got {said} in row {row}. "
-            "Normalise it, e.g. torch.softmax(target, -1); class indices are integers: target.long()."
-        )

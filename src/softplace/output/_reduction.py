@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from softplace.maps.linear import check_head, check_range, check_target
+from softplace.maps._linear_arguments import check_head, check_range, check_target
 from softplace.maps.losses import check_options
 
 

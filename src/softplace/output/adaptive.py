@@ -14,7 +14,8 @@ from torch.nn.functional import linear
 
 from softplace.errors import InputError
 from softplace.maps import log_softmax
-from softplace.maps.linear import check_head, linear_cross_entropy
+from softplace.maps._linear_arguments import check_head
+from softplace.maps.linear import linear_cross_entropy
 from softplace.output._reduction import checked, reduced
 
 

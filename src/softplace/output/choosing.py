@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from softplace.maps._arguments import can_look, kind, wide_type
-from softplace.maps.linear import check_extras, check_head
+from softplace.maps._linear_arguments import check_extras, check_head
 
 ENTRIES = 1 << 21
 """Logits in a block."""

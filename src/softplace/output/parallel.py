@@ -15,9 +15,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from softplace.maps import _linear
-from softplace.maps._linear import Options, Statistics, Wanted
-from softplace.maps.linear import check_extras, check_head, check_range, check_target
+from softplace.maps._linear import Options, Wanted
+from softplace.maps._linear_arguments import check_extras, check_head, check_range, check_target
+from softplace.maps._linear_columns import Statistics, gradients, statistics
 from softplace.maps.losses import check_options
 from softplace.output._reduction import reduced
 
@@ -197,7 +197,7 @@ class _Head(torch.autograd.Function):
             taken = counts.flatten().nonzero().squeeze(-1)
             rows = hidden.reshape(-1, hidden.shape[-1])[taken]
             answers = target.flatten()[taken]
-            found = _together(_linear.statistics(rows, weight, bias, answers, options, first), options, group)
+            found = _together(statistics(rows, weight, bias, answers, options, first), options, group)
             ctx.save_for_backward(hidden, weight, bias, found.normaliser, answers, taken)
             ctx.rest = first, size, options, group
             losses = found.total.new_zeros(target.shape).flatten()
@@ -213,9 +213,7 @@ class _Head(torch.autograd.Function):
             scale = upstream.to(options.wide).flatten()[taken]
             # In the wide type until it is summed over processes.
             rows = hidden.reshape(-1, hidden.shape[-1])[taken].to(options.wide)
-            made = _linear.gradients(
-                rows, weight, bias, answers, normaliser, options, wanted, scale, first=first, size=size
-            )
+            made = gradients(rows, weight, bias, answers, normaliser, options, wanted, scale, first=first, size=size)
             given = None
             if made.hidden is not None:
                 dist.all_reduce(made.hidden, group=group)
