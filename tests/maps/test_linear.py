@@ -1,6 +1,7 @@
 """The loss of a linear head by blocks against PyTorch's and ours on whole logits."""
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -315,6 +316,30 @@ def test_leading_axes_and_strides() -> None:
         torch.testing.assert_close(*(torch.autograd.grad(each.sum(), hidden)[0] for each in (found, expected)))
 
 
+def test_sizes_that_are_nothing() -> None:
+    target = torch.arange(3)
+    flat = linear_cross_entropy(torch.zeros(3, 0), torch.zeros(V, 0), target)
+    assert float(flat) == pytest.approx(math.log(V))
+    assert linear_cross_entropy(torch.zeros(3, E), torch.zeros(0, E), torch.full_like(target, -100)) == 0.0
+    for name in LOSSES:  # one class is certain
+        hidden = torch.randn(3, E, requires_grad=True)
+        loss = linear_cross_entropy(hidden, torch.randn(1, E), 0 * target, map=name)
+        assert loss == 0.0
+        assert not torch.autograd.grad(loss, hidden)[0].any()
+
+
+def test_shapes_alone() -> None:
+    hidden, weight = (torch.empty(size, E, device="meta") for size in (3, V))
+    assert linear_cross_entropy(hidden, weight, torch.empty(3, dtype=torch.long, device="meta")).shape == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_small_integers_as_targets(dtype: torch.dtype) -> None:
+    *leaves, target = parts()
+    expected = linear_cross_entropy(*leaves[:2], target % 200)
+    torch.testing.assert_close(linear_cross_entropy(*leaves[:2], (target % 200).to(dtype)), expected)
+
+
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"target": torch.tensor([1, V, 2])}, ValueError, r"class indices in \[0, 299\]\. Got 300 at \(1,\)\. "),
     ({"target": torch.tensor([-1, V, 2])}, ValueError, r"Got -1 at \(0,\), and 1 more\. "),
@@ -334,6 +359,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"weight": torch.ones(V)}, ValueError, "'weight' of linear_cross_entropy must have two axes"),
     ({"weight": torch.ones(V, E).double()}, TypeError, r"must be torch\.float32 as 'hidden' is"),
     ({"bias": torch.ones(1)}, ValueError, r"the shape \(300,\)"),
+    ({"weight": torch.ones(V, E, device="meta")}, ValueError, "on the device of 'hidden', cpu. Got meta"),
+    ({"weight": torch.ones(V, E).to_sparse()}, TypeError, r"dense tensor\. Got one of layout torch\.sparse_coo"),
+    ({"map": ["softmax"]}, ValueError, r"Got \['softmax'\]"),
     ({"map": "hardmax"}, ValueError, "must be one of softmax, sparsemax, entmax15. Got 'hardmax'"),
     ({"map": "sparsemax", "z_loss": 0.1}, ValueError, "'z_loss' of linear_cross_entropy must be 0 with sparsemax"),
     ({"z_loss": -1.0}, ValueError, "finite and not negative"),

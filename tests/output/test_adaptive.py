@@ -55,6 +55,8 @@ def test_leading_axes_and_ignored_targets() -> None:
     expected = net(hidden[target >= 0], target[target >= 0])
     shaped = hidden.reshape(4, 10, E), target.reshape(4, 10)
     torch.testing.assert_close(net(*shaped, ignore_index=-1), expected)
+    small = target.clamp(min=0)
+    torch.testing.assert_close(net(hidden, small.to(torch.uint8)), net(hidden, small))
     assert not net(*shaped, ignore_index=-1, reduction="none")[target.reshape(4, 10) < 0].any()
     nothing = net(hidden, torch.full_like(target, -1), ignore_index=-1)
     assert nothing == 0.0

@@ -70,8 +70,8 @@ def test_probabilities_of_a_tree_sum_to_one_and_are_those_of_the_loss(tree: Tree
     for one, other in zip(*(torch.autograd.grad(each, leaves) for each in (found, expected)), strict=True):
         torch.testing.assert_close(one, other)
     assert torch.autograd.gradcheck(
-        lambda *given: hierarchical_softmax(*given[:2], target[:5], tree, given[2]),
-        (hidden[:5].detach().requires_grad_(), weight, bias),
+        lambda *given: hierarchical_softmax(*given[:2], target[:2], tree, given[2]),
+        (hidden[:2].detach().requires_grad_(), weight, bias),
     )
 
 

@@ -205,6 +205,8 @@ def test_bad_calls() -> None:
     target = torch.tensor([0, V - 1])
     with pytest.raises(InputError, match=r"'count' must be a whole number from 1\. Got 0"):
         sampled_softmax(hidden, weight, target, Uniform(V), 0)
+    with pytest.raises(TypeError, match=r"'sampler' of nce must draw classes\. Got str"):
+        nce(hidden, weight, target, "uniform", 3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"'sampler' of nce must be of 12 classes, as 'weight' is\. Got 5"):
         nce(hidden, weight, target, Uniform(5), 3)
     with pytest.raises(ValueError, match=r"must be able to draw each target\. Got the target 11, of probability 0"):

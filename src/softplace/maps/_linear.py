@@ -4,6 +4,7 @@ Axis legend: N tokens, R tokens of a block, E width of the hidden state, V class
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -63,6 +64,13 @@ class Rows(NamedTuple):
 
     loss: Tensor
     plain: Tensor
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Where each type is as it is given."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 @cache

@@ -18,6 +18,9 @@ def check_head(name: str, hidden: Tensor, weight: Tensor, bias: Tensor | None) -
             continue
         if not isinstance(value, Tensor) or not value.is_floating_point():
             raise TypeError(f"{argument!r} of {name} must be a floating-point tensor. Got {kind(value)}. Use .float().")
+        if value.layout is not torch.strided or value.is_nested:
+            got = "a nested one" if value.is_nested else f"one of layout {value.layout}"
+            raise TypeError(f"{argument!r} of {name} must be a dense tensor. Got {got}. Use .to_dense().")
     if weight.dim() != 2:
         raise ValueError(
             f"'weight' of {name} must have two axes, classes by width. Got {tuple(weight.shape)}. "
@@ -35,11 +38,15 @@ def check_head(name: str, hidden: Tensor, weight: Tensor, bias: Tensor | None) -
             "Leave it out for none."
         )
     device = hidden.device.type
-    autocast = torch.is_autocast_enabled(device)
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     for argument, value in (("weight", weight), ("bias", bias)):
         if value is None:
             continue
-        check_device(argument, name, value, hidden)
+        if value.device != hidden.device:
+            raise ValueError(
+                f"{argument!r} of {name} must be on the device of 'hidden', {hidden.device}. Got {value.device}. "
+                f"Use {argument}.to(hidden.device)."
+            )
         if value.dtype != hidden.dtype and not autocast:
             raise TypeError(
                 f"{argument!r} of {name} must be {hidden.dtype} as 'hidden' is. Got {value.dtype}. "
@@ -95,7 +102,7 @@ def check_range(name: str, target: Tensor, ignore_index: int, size: int) -> None
     if bool(wrong.any()):
         where = wrong.nonzero()[0].tolist()
         raise ValueError(
-            f"'target' of {name} must hold class indices in [0, {size - 1}]. Got {target[tuple(where)].item()} at "
+            f"'target' of {name} must hold class indices {f'in [0, {size - 1}]' if size else 'of no class'}. Got {target[tuple(where)].item()} at "
             f"{tuple(where)}{'' if wrong.sum() == 1 else f', and {int(wrong.sum()) - 1} more'}. "
             f"Use ignore_index (here {ignore_index}) for rows that shall not count."
         )
@@ -107,7 +114,7 @@ def check_values(name: str, target: Tensor, ignore_index: int, size: int) -> Non
         return
     if not can_look(target) or not target.numel():
         return
-    flat = target.reshape(-1, size)
+    flat = target.reshape(target.shape[:-1].numel(), size)
     lowest = flat.amin(-1)
     mass = flat.sum(-1, dtype=wide_type(target.dtype))
     slack = 1e-4 if target.dtype in (torch.float32, torch.float64) else 2e-2

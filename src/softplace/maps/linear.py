@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softplace.maps import _kernel, _linear_columns, _linear_rows
 from softplace.maps._arguments import can_look
-from softplace.maps._linear import Gradients, Options, Rows, Wanted
+from softplace.maps._linear import Gradients, Options, Rows, Wanted, without_autocast
 from softplace.maps._linear_arguments import check_extras, check_head, check_target, check_values
 from softplace.maps._linear_rows import MAPS
 from softplace.maps.losses import check_options, cross_entropy, entmax15_loss, sparsemax_loss
@@ -39,7 +39,8 @@ def linear_cross_entropy(
     It is `cross_entropy`, `sparsemax_loss` or `entmax15_loss` of `torch.nn.functional.linear(hidden, weight, bias)`,
     plus `z_loss (log sum_v exp s_v)^2` of each row that counts. Logits are made for a block of rows (or, in half
     precision on a CPU, of columns) at a time. With "mean" and "sum" the gradients are computed with the loss, while a
-    block's logits are there; with "none" they are computed in the backward pass, from the logits once more.
+    block's logits are there; with "none" they are computed in the backward pass, from the logits once more. Under
+    `torch.no_grad` there is the loss alone.
 
     Args:
         hidden: h, (..., E).
@@ -124,11 +125,11 @@ def computed(
     options = _checked(hidden, weight, target, bias, chosen, ignore_index, label_smoothing, z_loss, soft_cap, reduction)
     check_values(NAME, target, ignore_index, weight.shape[0])
     given = (hidden, weight) if bias is None else (hidden, weight, bias)
-    if torch.compiler.is_exporting() or not all(_kernel.is_plain(each) for each in given):
-        loss, plain = (
-            _plain(hidden, weight, bias, target, each, ignore_index, reduction)
-            for each in (options, replace(options, smoothing=0.0, z_loss=0.0))
-        )
+    if torch.compiler.is_exporting() or hidden.is_meta or not all(_kernel.is_plain(each) for each in given):
+        rest = (ignore_index, reduction)
+        loss = _plain(hidden, weight, bias, target, options, *rest)
+        bare = replace(options, smoothing=0.0, z_loss=0.0)
+        plain = loss if bare == options else _plain(hidden, weight, bias, target, bare, *rest)
         return Sums(loss, plain.detach())
     loss, plain = _Fused.apply(hidden, weight, bias, target, options, ignore_index, reduction)  # type: ignore[no-untyped-call]
     return Sums(loss, plain)
@@ -144,7 +145,7 @@ def _plain(
     reduction: str,
 ) -> Tensor:
     """The formula, with all logits: every transform and derivative of PyTorch."""
-    with torch.autocast(hidden.device.type, enabled=False):
+    with without_autocast(hidden.device):
         row = None if bias is None else bias.to(options.narrow)
         logits = torch.nn.functional.linear(hidden.to(options.narrow), weight.to(options.narrow), row).to(options.wide)
         if options.soft_cap is not None:
@@ -198,7 +199,7 @@ class _Fused(torch.autograd.Function):
             return *(next(found) if asked else None for asked in wanted), None, None, None, None
         made, ctx.made = ctx.made, None
         if ctx.reduction != "none" and made is not None:
-            if float(gradient) != 1.0 if can_look(gradient) else True:
+            if not can_look(gradient) or float(gradient) != 1.0:
                 for each in made:
                     if each is not None:
                         each.mul_(gradient)
@@ -223,9 +224,10 @@ def _computed(
     """The reduced loss, the plain one, and the gradients of the loss times `upstream`."""
     width, size = weight.shape[1], weight.shape[0]
     soft = target.is_floating_point()
-    with torch.autocast(hidden.device.type, enabled=False):
-        rows = hidden.detach().reshape(-1, width)
-        answers = target.reshape(-1, size) if soft else target.reshape(-1).long()
+    with without_autocast(hidden.device):
+        count = hidden.shape[:-1].numel()
+        rows = hidden.detach().reshape(count, width)
+        answers = target.reshape(count, size) if soft else target.reshape(-1).long()
         taken = None
         if not soft:
             counts = answers != ignore_index
@@ -253,7 +255,7 @@ def _computed(
         if made.hidden is not None:
             of_hidden = made.hidden
             if taken is not None:
-                of_hidden = hidden.new_zeros(hidden.shape).reshape(-1, width).index_copy_(0, taken, of_hidden)
+                of_hidden = hidden.new_zeros(count, width).index_copy_(0, taken, of_hidden)
             made = made._replace(hidden=of_hidden.reshape(hidden.shape))
         return loss, plain, made
 
@@ -310,7 +312,7 @@ def _checked(
 ) -> Options:
     narrow = check_head(NAME, hidden, weight, bias)
     check_options(NAME, label_smoothing, ignore_index, reduction)
-    if chosen not in MAPS:
+    if not isinstance(chosen, str) or chosen not in MAPS:
         raise ValueError(
             f"'map' of {NAME} must be one of {', '.join(MAPS)}. Got {chosen!r}. Apply others to the logits."
         )

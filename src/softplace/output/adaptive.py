@@ -88,7 +88,7 @@ def adaptive_softmax(
     """
     _check_parts("adaptive_softmax", hidden, parts)
     counts = checked("adaptive_softmax", hidden, parts.head, target, parts.bias, parts.classes, ignore_index, reduction)
-    starts = parts.starts
+    target, starts = target.long(), parts.starts
     inside = reduction if reduction == "none" else "sum"
     cluster = torch.bucketize(target, torch.tensor(starts[:-1], device=target.device), right=True)
     first = torch.where(cluster == 0, target, parts.shortlist - 1 + cluster)

@@ -171,7 +171,7 @@ def _blocks(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, soft_cap: float | None
 ) -> Iterator[tuple[int, Tensor]]:
     """The first class of a block, and its scores: logits over the temperature, (N, classes), wide."""
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    rows = hidden.reshape(hidden.shape[:-1].numel(), hidden.shape[-1])
     step = max(FIRST, ENTRIES // max(rows.shape[0], 1))
     for start in range(0, weight.shape[0], step):
         some = slice(start, start + step)
@@ -240,10 +240,10 @@ def _kept(
     min_p: float | None,
 ) -> tuple[Tensor, Tensor]:
     """Scores of the classes that the cuts leave, -inf where a row leaves fewer, and these classes."""
-    rows, size = hidden.reshape(-1, hidden.shape[-1]), weight.shape[0]
+    size = weight.shape[0]
     look = min(FIRST, size) if top_k is None else top_k
     while True:
-        values, index, normaliser = _best(rows, weight, bias, look, temperature, soft_cap)
+        values, index, normaliser = _best(hidden, weight, bias, look, temperature, soft_cap)
         if top_k is not None:
             normaliser = values.logsumexp(-1)
         shares = (values - normaliser.unsqueeze(-1)).exp()

@@ -119,9 +119,10 @@ def grouped_softmax(
     name = "grouped_softmax"
     _check_groups(name, hidden, group_weight, weight, groups, group_bias, bias)
     counts = checked(name, hidden, weight, target, bias, weight.shape[0], ignore_index, reduction)
-    flat, rows = counts.flatten(), hidden.reshape(-1, hidden.shape[-1])
+    flat = counts.flatten()
+    rows = hidden.reshape(len(flat), hidden.shape[-1])
     taken = flat.nonzero().squeeze(-1)
-    answers = target.flatten()[taken]
+    answers = target.flatten()[taken].long()
     which = groups.group[answers]
     turn = which.argsort(stable=True)
     taken, answers, which = taken[turn], answers[turn], which[turn]

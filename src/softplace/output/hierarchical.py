@@ -123,8 +123,8 @@ def hierarchical_softmax(
     name = "hierarchical_softmax"
     size = _check_tree(name, hidden, weight, bias, tree)
     counts = checked(name, hidden, weight, target, bias, size, ignore_index, reduction)
-    answers = torch.where(counts, target, 0).flatten()
-    rows = hidden.reshape(-1, hidden.shape[-1])
+    answers = torch.where(counts, target.long(), 0).flatten()
+    rows = hidden.reshape(len(answers), hidden.shape[-1])
     found = []
     for some, wanted in zip(torch.split(rows, ROWS), torch.split(answers, ROWS), strict=True):
         nodes, signs = tree.nodes[wanted], tree.signs[wanted]

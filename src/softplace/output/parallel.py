@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from softplace.maps._linear import Options, Wanted
+from softplace.maps._linear import Options, Wanted, without_autocast
 from softplace.maps._linear_arguments import check_extras, check_head, check_range, check_target
 from softplace.maps._linear_columns import Statistics, gradients, statistics
 from softplace.maps.losses import check_options
@@ -83,7 +83,7 @@ def vocabulary_parallel_cross_entropy(
     check_target(name, scores, scores.shape[-1], target, ignore_index)
     first, size = _place(name, scores.shape[-1], scores.device, group)
     _check_indices(name, target, ignore_index, size)
-    counts = target != ignore_index
+    target, counts = target.long(), target != ignore_index
     options = Options(
         map="softmax", smoothing=float(label_smoothing), z_loss=float(z_loss), soft_cap=None, narrow=scores.dtype
     )
@@ -131,7 +131,7 @@ def vocabulary_parallel_linear_cross_entropy(
     check_target(name, hidden, weight.shape[0], target, ignore_index)
     first, size = _place(name, weight.shape[0], hidden.device, group)
     _check_indices(name, target, ignore_index, size)
-    counts = target != ignore_index
+    target, counts = target.long(), target != ignore_index
     options = Options(
         map="softmax",
         smoothing=float(label_smoothing),
@@ -193,9 +193,9 @@ class _Head(torch.autograd.Function):
         options: Options,
         group: Group,
     ) -> Tensor:
-        with torch.autocast(hidden.device.type, enabled=False):
+        with without_autocast(hidden.device):
             taken = counts.flatten().nonzero().squeeze(-1)
-            rows = hidden.reshape(-1, hidden.shape[-1])[taken]
+            rows = hidden.reshape(counts.numel(), hidden.shape[-1])[taken]
             answers = target.flatten()[taken]
             found = _together(statistics(rows, weight, bias, answers, options, first), options, group)
             ctx.save_for_backward(hidden, weight, bias, found.normaliser, answers, taken)
@@ -209,15 +209,15 @@ class _Head(torch.autograd.Function):
         hidden, weight, bias, normaliser, answers, taken = ctx.saved_tensors
         first, size, options, group = ctx.rest
         wanted = Wanted(*ctx.needs_input_grad[:3])
-        with torch.autocast(hidden.device.type, enabled=False):
+        with without_autocast(hidden.device):
             scale = upstream.to(options.wide).flatten()[taken]
             # In the wide type until it is summed over processes.
-            rows = hidden.reshape(-1, hidden.shape[-1])[taken].to(options.wide)
+            rows = hidden.reshape(upstream.numel(), hidden.shape[-1])[taken].to(options.wide)
             made = gradients(rows, weight, bias, answers, normaliser, options, wanted, scale, first=first, size=size)
             given = None
             if made.hidden is not None:
                 dist.all_reduce(made.hidden, group=group)
-                given = hidden.new_zeros(hidden.shape).reshape(-1, hidden.shape[-1])
+                given = hidden.new_zeros(upstream.numel(), hidden.shape[-1])
                 given = given.index_copy_(0, taken, made.hidden.to(hidden.dtype)).reshape(hidden.shape)
         return given, made.weight, made.bias, None, None, None, None, None, None
 

@@ -106,7 +106,7 @@ def candidate_softmax(
     if not isinstance(candidates, Tensor) or candidates.dtype == torch.bool or candidates.is_floating_point():
         raise TypeError(f"'candidates' of {name} must be integers. Got {kind(candidates)}. Use candidates.long().")
     check_device("candidates", name, candidates, hidden)
-    samples = torch.unique(candidates)
+    samples = torch.unique(candidates.long())
     if samples.numel() and can_look(samples) and not 0 <= int(samples[0]) <= int(samples[-1]) < weight.shape[0]:
         wrong = samples[0] if samples[0] < 0 else samples[-1]
         raise ValueError(
@@ -151,7 +151,7 @@ def nce(
     counts = _checked_samples(name, hidden, weight, target, sampler, count, bias, ignore_index, reduction)
     samples = sampler.draw(count, generator=generator).to(hidden.device)
     correction = sampler.log_prob(samples) + math.log(count)
-    answers = torch.where(counts, target, 0)
+    answers = torch.where(counts, target.long(), 0)
     expected = sampler.log_prob(answers) + math.log(count)
     if can_look(expected) and bool((counts & (expected == -math.inf)).any()):
         wrong = target[counts & (expected == -math.inf)][0].item()
@@ -232,7 +232,7 @@ def _among(
     reduction: str,
 ) -> Tensor:
     """Cross-entropy over the target and the samples other than it, whose logits are less by the correction."""
-    answers = torch.where(counts, target, 0)
+    answers = torch.where(counts, target.long(), 0)
     own, others = _logits(hidden, weight, answers, samples, bias)
     hits = answers.unsqueeze(-1) == samples
     others = (others - correction.to(others.dtype)).masked_fill(hits, -math.inf)
@@ -264,6 +264,8 @@ def _checked_samples(
 ) -> Tensor:
     counts = checked(name, hidden, weight, target, bias, weight.shape[0], ignore_index, reduction)
     check_sizes(count=count)
+    if not all(hasattr(sampler, each) for each in ("classes", "draw", "log_prob")):
+        raise TypeError(f"'sampler' of {name} must draw classes. Got {kind(sampler)}. Use e.g. LogUniform(classes).")
     if sampler.classes != weight.shape[0]:
         raise InputError(
             f"'sampler' of {name} must be of {weight.shape[0]} classes, as 'weight' is. Got {sampler.classes}. "
