@@ -335,9 +335,13 @@ def test_shapes_alone() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
 def test_small_integers_as_targets(dtype: torch.dtype) -> None:
+    """156 is -100 in eight bits, and 300 classes are 44."""
     *leaves, target = parts()
-    expected = linear_cross_entropy(*leaves[:2], target % 200)
-    torch.testing.assert_close(linear_cross_entropy(*leaves[:2], (target % 200).to(dtype)), expected)
+    target[:2] = torch.tensor([156, 250])
+    target %= 256
+    expected = linear_cross_entropy(*leaves[:2], target)
+    torch.testing.assert_close(linear_cross_entropy(*leaves[:2], target.to(dtype)), expected)
+    torch.testing.assert_close(maps.cross_entropy(linear(*leaves[:2]), target.to(dtype)), expected)
 
 
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [

@@ -178,6 +178,15 @@ def test_ignored_targets(loss: Any, reduction: str) -> None:
         assert not torch.autograd.grad(nothing.sum(), hidden)[0].any()
 
 
+def test_small_integers_as_targets() -> None:
+    """156 is -100 in eight bits, and 300 classes are 44."""
+    hidden, weight = torch.randn(2, E), torch.randn(300, E)
+    target = torch.tensor([156, 250])
+    expected = candidate_softmax(hidden, weight, target, torch.tensor([0]))
+    found = candidate_softmax(hidden, weight, target.to(torch.uint8), torch.tensor([0], dtype=torch.uint8))
+    torch.testing.assert_close(found, expected)
+
+
 def test_the_module_measures_by_the_full_loss() -> None:
     net = SampledSoftmax(E, LogUniform(V), count=6).double()
     hidden, _, _, target = parts()

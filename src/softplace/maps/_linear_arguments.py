@@ -98,12 +98,15 @@ def check_range(name: str, target: Tensor, ignore_index: int, size: int) -> None
     """Check that class indices are in range, where values may be looked at."""
     if target.numel() == 0 or not can_look(target):
         return
+    target = target.long()  # a number that a small type does not hold would be another
     wrong = (target != ignore_index) & ((target < 0) | (target >= size))
     if bool(wrong.any()):
-        where = wrong.nonzero()[0].tolist()
+        where = tuple(wrong.nonzero()[0].tolist())
+        expected = f"in [0, {size - 1}]" if size else "of no class, as there is none"
+        others = int(wrong.sum()) - 1
         raise ValueError(
-            f"'target' of {name} must hold class indices {f'in [0, {size - 1}]' if size else 'of no class'}. Got {target[tuple(where)].item()} at "
-            f"{tuple(where)}{'' if wrong.sum() == 1 else f', and {int(wrong.sum()) - 1} more'}. "
+            f"'target' of {name} must hold class indices {expected}. Got {target[where].item()} at {where}"
+            f"{f', and {others} more' if others else ''}. "
             f"Use ignore_index (here {ignore_index}) for rows that shall not count."
         )
 

@@ -124,6 +124,7 @@ def computed(
     """Checks all, and computes by blocks where nothing but autograd looks on, else by the plain formula."""
     options = _checked(hidden, weight, target, bias, chosen, ignore_index, label_smoothing, z_loss, soft_cap, reduction)
     check_values(NAME, target, ignore_index, weight.shape[0])
+    target = target if target.is_floating_point() else target.long()
     given = (hidden, weight) if bias is None else (hidden, weight, bias)
     if torch.compiler.is_exporting() or hidden.is_meta or not all(_kernel.is_plain(each) for each in given):
         rest = (ignore_index, reduction)
@@ -227,7 +228,7 @@ def _computed(
     with without_autocast(hidden.device):
         count = hidden.shape[:-1].numel()
         rows = hidden.detach().reshape(count, width)
-        answers = target.reshape(count, size) if soft else target.reshape(-1).long()
+        answers = target.reshape(count, size) if soft else target.reshape(-1)
         taken = None
         if not soft:
             counts = answers != ignore_index

@@ -265,6 +265,8 @@ def _case(
     dtype, size = scores.dtype, scores.shape[dim] if scores.dim() else 1
     if weight is not None:
         weight = _checked_weight(name, weight, scores, size).to(wide_type(dtype))
+    if not soft:
+        target = target.long()  # a number that a small type does not hold would be another
     ignored = target == ignore_index
     if not soft:
         _check_range(name, target, ignored, size)
@@ -284,7 +286,7 @@ def _case(
         divisor = scores.new_tensor(float(row_weight.numel()))
     else:
         ignored = ignored.unsqueeze(dim)
-        answer = torch.where(ignored, 0, target.long().unsqueeze(dim))
+        answer = torch.where(ignored, 0, target.unsqueeze(dim))
         scores = torch.where(ignored, 0.0, scores)
         counts = (~ignored).to(scores.dtype)
         row_weight = counts if weight is None else weight[answer] * counts

@@ -30,7 +30,7 @@ def checked(
         )
     check_target(name, hidden, size, target, ignore_index)
     check_range(name, target, ignore_index, size)
-    return target != ignore_index
+    return target.long() != ignore_index
 
 
 def reduced(rows: Tensor, counts: Tensor, reduction: str) -> Tensor:

@@ -83,7 +83,8 @@ def vocabulary_parallel_cross_entropy(
     check_target(name, scores, scores.shape[-1], target, ignore_index)
     first, size = _place(name, scores.shape[-1], scores.device, group)
     _check_indices(name, target, ignore_index, size)
-    target, counts = target.long(), target != ignore_index
+    target = target.long()
+    counts = target != ignore_index
     options = Options(
         map="softmax", smoothing=float(label_smoothing), z_loss=float(z_loss), soft_cap=None, narrow=scores.dtype
     )
@@ -131,7 +132,8 @@ def vocabulary_parallel_linear_cross_entropy(
     check_target(name, hidden, weight.shape[0], target, ignore_index)
     first, size = _place(name, weight.shape[0], hidden.device, group)
     _check_indices(name, target, ignore_index, size)
-    target, counts = target.long(), target != ignore_index
+    target = target.long()
+    counts = target != ignore_index
     options = Options(
         map="softmax",
         smoothing=float(label_smoothing),
