@@ -31,8 +31,6 @@ from softplace.output.groups import frequency_groups as frequency_groups
 from softplace.output.groups import grouped as grouped
 from softplace.output.groups import grouped_log_softmax as grouped_log_softmax
 from softplace.output.groups import grouped_softmax as grouped_softmax
-from softplace.output.hierarchical import GroupedSoftmax as GroupedSoftmax
-from softplace.output.hierarchical import Groups as Groups
 from softplace.output.hierarchical import HierarchicalSoftmax as HierarchicalSoftmax
 from softplace.output.hierarchical import Tree as Tree
 from softplace.output.hierarchical import balanced_tree as balanced_tree
