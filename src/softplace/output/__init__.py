@@ -1,5 +1,7 @@
 """The output: heads and losses, the multinomial logit, calibration and prediction sets."""
 
+from typing import Any
+
 from softplace.maps.linear import linear_cross_entropy as linear_cross_entropy
 from softplace.output.adaptive import Adaptive as Adaptive
 from softplace.output.adaptive import AdaptiveSoftmax as AdaptiveSoftmax

@@ -1,0 +1,1 @@
+"""The multinomial logit: a solver, a scikit-learn classifier, and the statistics."""
