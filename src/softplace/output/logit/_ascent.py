@@ -64,11 +64,9 @@ class Null:
     With `coupling (x) quadratic` as the penalty both are made diagonal at once.
     """
 
-    def __init__(self, shares: Tensor, weight: float, coupling: Tensor | None, quadratic: Tensor | None) -> None:
-        self.among = torch.diag(shares) - torch.outer(shares, shares)
-        self.weight = weight
-        other = torch.zeros_like(self.among) if coupling is None else coupling
-        values, vectors = scipy.linalg.eigh(other.numpy(), self.among.numpy())
+    def __init__(self, among: Tensor, weight: float, coupling: Tensor | None, quadratic: Tensor | None) -> None:
+        other = torch.zeros_like(among) if coupling is None else coupling
+        values, vectors = scipy.linalg.eigh(other.numpy(), among.numpy())
         self.left = torch.from_numpy(vectors)
         if quadratic is None:
             self.right, spread = None, torch.zeros(1, dtype=torch.float64)
@@ -186,18 +184,23 @@ def _step(
     level: Level, state: Climb, direction: Tensor, slope: float, precise: bool, noise: float, evaluations: int
 ) -> bool:
     """One step uphill, shortened until it does not pass the top by far; whether one was found."""
-    length = 1.0
+    length, low, high, steep = 1.0, 0.0, np.inf, slope
     allowed = noise * abs(state.value)
     while True:
         at = state.at + length * direction
         value, gradient = level.evaluate(at, precise)
         end = float((gradient * direction).sum())
-        if np.isfinite(value) and value >= state.value - allowed and end >= -0.9 * slope:
+        if not (np.isfinite(value) and value >= state.value - allowed and end >= -0.9 * slope):
+            high = length
+            share = min(max(steep / (steep - end), 0.1), 0.7) if np.isfinite(end) and end < 0 else 0.25
+        elif high < np.inf and end > 0.5 * slope:
+            # Far below the top still, and the top is between: where probabilities are 0 or 1 the slope tells little.
+            low, steep, share = length, end, 0.5
+        else:
             break
-        if level.evaluations >= evaluations or length < 1e-8:
+        if level.evaluations >= evaluations or high - low < 1e-8:
             return False
-        nearer = slope / (slope - end) if np.isfinite(end) and end < 0 else 0.25
-        length *= min(max(nearer, 0.1), 0.7)
+        length = low + share * (high - low)
     step, change = length * direction, state.gradient - gradient
     product = float((step * change).sum())
     if product > 1e-10 * float(step.norm() * change.norm()):

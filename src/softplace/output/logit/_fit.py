@@ -133,7 +133,7 @@ def _start(task: Task, rows: int) -> Climb:
         column, value = found.constant
         shares = torch.log(found.class_weight[1:] / found.class_weight[0])
         at += torch.outer(shares / value, task.frame.back[:, column])
-    return Climb(at, Null(found.class_weight[1:] / found.weight, found.weight, task.coupling, task.quadratic))
+    return Climb(at, Null(null_information(found), found.weight, task.coupling, task.quadratic))
 
 
 def _climb_sample(task: Task, rows: int) -> Climb:
@@ -150,6 +150,12 @@ def _climb_sample(task: Task, rows: int) -> Climb:
     return Climb(state.at, metric.scaled(1 / share))
 
 
+def null_information(found: Moments) -> Tensor:
+    """Of a row, among classes, where columns tell nothing: `diag(q) - q q^T`, q their shares."""
+    shares = found.class_weight[1:] / found.weight
+    return torch.diag(shares) - torch.outer(shares, shares)
+
+
 def _sample_level(task: Task, rows: int) -> Level:
     """Rows at random, with a little of the null information as a prior: they may tell classes apart that all do not."""
     piece = task.sample(rows)
@@ -162,9 +168,9 @@ def _sample_level(task: Task, rows: int) -> Level:
     if piece.offset is not None:
         base = piece.offset.gather(1, piece.codes[:, None])[:, 0] - piece.offset[:, 0]
         offset = float(base.sum() if piece.weight is None else base @ piece.weight)
-    shares = task.found.class_weight[1:] / task.found.weight
-    among = torch.diag(shares) - torch.outer(shares, shares)
-    penalty = torch.kron(among, _PRIOR * weight * torch.eye(narrow.X.shape[1], dtype=torch.float64))
+    penalty = torch.kron(
+        null_information(task.found), _PRIOR * weight * torch.eye(narrow.X.shape[1], dtype=torch.float64)
+    )
     if (own := _penalty(task)) is not None:
         penalty += own * (weight / task.found.weight)
     return Level(

@@ -6,7 +6,7 @@ where all rows gain against all classes, quasi-complete otherwise (Albert and An
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.optimize
@@ -52,6 +52,15 @@ class Separation:
     """(L, P): coefficients grow along it without end."""
     singles: tuple[Single, ...]
     """Columns that do it alone, if any."""
+
+    def renumbered(self, columns: NDArray[np.intp], direction: Array) -> "Separation":
+        """The same of a table in which these columns were chosen."""
+        return replace(
+            self,
+            columns=tuple(int(columns[column]) for column in self.columns),
+            direction=direction,
+            singles=tuple(replace(one, column=int(columns[one.column])) for one in self.singles),
+        )
 
     def describe(self, names: Sequence[str] | None = None, labels: Sequence[object] | None = None) -> str:
         """One line, with names of columns and labels of classes."""
@@ -252,6 +261,8 @@ class _Ranges:
                 one_sided = float(lowest[column]) >= 0 or float(highest[column]) <= 0
                 if low == high == 0 and one_sided:
                     found.append(Single(column=column, code=code, kind="never", limit=0.0))
+                elif one_sided and (low == high == 0 or rest_low == rest_high == 0):
+                    continue  # said of the other classes
                 elif low >= rest_high and (shifts or low >= 0 >= rest_high):
                     found.append(Single(column=column, code=code, kind="above", limit=low))
                 elif high <= rest_low and (shifts or high <= 0 <= rest_low):

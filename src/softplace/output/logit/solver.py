@@ -5,7 +5,7 @@ base, flat ones (L P) class-major: all columns of class 1, then of class 2, ...
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor
 from softplace.output.logit import _likelihood, problems
 from softplace.output.logit._arguments import coefficients as checked_coefficients
 from softplace.output.logit._arguments import columns, given, tensor
-from softplace.output.logit._fit import Task, fit
+from softplace.output.logit._fit import Task, fit, null_information
 from softplace.output.logit._rows import Moments, Piece, Pieces, blocks_of, frame, moments
 from softplace.output.logit.separation import Separation
 from softplace.output.logit.separation import find as find_separation
 
 Array = NDArray[np.float64]
+_SLIGHT = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,28 @@ class Solution:
     information: Array | None
     """Minus the Hessian of the log-likelihood, (L P, L P), class-major; `None` where it was not asked for."""
     separation: Separation | None = None
-    """Where classes are told apart by the columns, so that no finite coefficients are best."""
+    """Where classes are told apart by the columns, so that no finite coefficients are best: then `converged` is False,
+    and the coefficients are those of a slight penalty, a millionth of the information where columns tell nothing."""
+
+    def spread(self, columns: NDArray[np.intp], width: int) -> "Solution":
+        """The same with coefficients of 0 in all columns but these, of so many; without the information."""
+
+        def wider(rows: Array) -> Array:
+            found = np.zeros((len(rows), width))
+            found[:, columns] = rows
+            return found
+
+        symmetric = None if self.symmetric is None else wider(self.symmetric)
+        separation = None
+        if self.separation is not None:
+            separation = self.separation.renumbered(columns, wider(self.separation.direction))
+        return replace(
+            self,
+            coefficients=wider(self.coefficients),
+            symmetric=symmetric,
+            information=None,
+            separation=separation,
+        )
 
 
 def solve(
@@ -151,6 +173,14 @@ def _solved(
         heading = outside if ended.heading is None else framed.to_columns(ended.heading)
         complete = ended.loglikelihood > -1e-3 * found.weight
         separation = find_separation(pieces, heading, outside, complete=complete, thoroughly=ended.runs)
+    if separation is not None:
+        slight = replace(
+            task,
+            coupling=null_information(found),
+            quadratic=_SLIGHT * found.weight * torch.eye(len(outside.T)).double(),
+        )
+        ended = fit(slight, information=information, tolerance=tolerance, evaluations=max_iterations)
+        outside = framed.to_columns(ended.coefficients)
     matrix = None if ended.information is None else framed.information(ended.information, len(outside)).numpy()
     return Solution(
         coefficients=outside.numpy(),
