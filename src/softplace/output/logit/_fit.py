@@ -159,6 +159,7 @@ def null_information(found: Moments) -> Tensor:
 def _sample_level(task: Task, rows: int) -> Level:
     """Rows at random, with a little of the null information as a prior: they may tell classes apart that all do not."""
     piece = task.sample(rows)
+    rows = len(piece.X)
     narrow = piece.block(task.frame.narrow(piece.X))
     weight = float(rows if piece.weight is None else piece.weight.sum())
     classes = len(task.found.class_weight)

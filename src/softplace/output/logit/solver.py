@@ -17,6 +17,7 @@ from softplace.output.logit._arguments import coefficients as checked_coefficien
 from softplace.output.logit._arguments import columns, given, tensor
 from softplace.output.logit._fit import Task, fit, null_information
 from softplace.output.logit._rows import Moments, Piece, Pieces, blocks_of, frame, moments
+from softplace.output.logit._stream import Batches, Stream
 from softplace.output.logit.separation import Separation
 from softplace.output.logit.separation import find as find_separation
 
@@ -134,6 +135,39 @@ def solve(
     if not bool(found.products.isfinite().all()):
         problems.raise_for_cells(rows.X.numpy())
     return _solved(pieces, sample, True, found, penalty, information, tolerance, max_iterations)
+
+
+def stream(
+    batches: Batches,
+    classes: int,
+    *,
+    penalty: Penalty | None = None,
+    information: bool = False,
+    tolerance: float = 1e-6,
+    max_iterations: int = 100,
+) -> Solution:
+    """As `solve`, of rows that are not in memory at once.
+
+    Args:
+        batches: A function without arguments that gives batches `(X, codes, weight or None)` of rows, the same rows
+            each time it is called (or something that can be iterated over again and again, such as a list).
+        classes, penalty, information, tolerance, max_iterations: as `solve`.
+
+    Raises:
+        As `solve`; TypeError where `batches` is an iterator; ValueError where its rows differ from pass to pass. An L1
+            penalty needs all rows in memory.
+
+    A batch, and a sample of the rows (65,536, or 100 for each coefficient where that is more), are in memory at a time.
+    There is one pass for the moments, one for each iteration (some 10), and one for the information.
+    """
+    _check_options(tolerance, max_iterations)
+    if penalty is not None and penalty.l1:
+        raise ValueError(f"'penalty' of stream must have l1 = 0. Got {penalty.l1:g}. Use solve.")
+    if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:
+        raise ValueError(f"'classes' must be an integer of 2 or more. Got {classes!r}. A choice needs two outcomes.")
+    rows = Stream(batches, int(classes))
+    found = moments(rows.first, int(classes))
+    return _solved(rows.pieces, rows.sample, False, found, penalty, information, tolerance, max_iterations)
 
 
 def _solved(
