@@ -15,6 +15,7 @@ from torch import Tensor
 from softplace.output.logit import _likelihood, problems
 from softplace.output.logit._arguments import coefficients as checked_coefficients
 from softplace.output.logit._arguments import columns, given, tensor
+from softplace.output.logit._elastic import fit_elastic
 from softplace.output.logit._fit import Task, fit, null_information
 from softplace.output.logit._rows import Moments, Piece, Pieces, blocks_of, frame, moments
 from softplace.output.logit._stream import Batches, Stream
@@ -199,7 +200,7 @@ def _solved(
         quadratic=quadratic,
     )
     if chosen is not None and chosen.l1:
-        raise NotImplementedError
+        return _sparse(task, chosen, information, tolerance, max_iterations)
     ended = fit(task, information=information, tolerance=tolerance, evaluations=max_iterations)
     outside = framed.to_columns(ended.coefficients)
     separation = None
@@ -225,6 +226,25 @@ def _solved(
         gradient_norm=float((ended.gradient @ framed.back).abs().max()) / found.weight,
         information=matrix,
         separation=separation,
+    )
+
+
+def _sparse(task: Task, penalty: Penalty, information: bool, tolerance: float, evaluations: int) -> Solution:
+    free = _free(penalty, len(task.found.shift))
+    plain = replace(task, coupling=None, quadratic=None)
+    ended = fit_elastic(plain, l2=penalty.l2, l1=penalty.l1, free=free, tolerance=tolerance, evaluations=evaluations)
+    matrix = None
+    if information:
+        inside = ended.coefficients @ task.frame.back.T
+        matrix = task.frame.information(ended.level.information(inside, True), len(inside)).numpy()
+    return Solution(
+        coefficients=ended.coefficients.numpy(),
+        symmetric=ended.rows.numpy(),
+        loglikelihood=min(ended.loglikelihood, 0.0),
+        converged=ended.converged,
+        iterations=ended.evaluations,
+        gradient_norm=ended.slope / task.found.weight,
+        information=matrix,
     )
 
 
