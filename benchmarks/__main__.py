@@ -10,6 +10,7 @@ BENCHMARKS = {
     "experts": "a mixture of experts against loops over experts and a dense layer of equal FLOPs",
     "fleet": "training many small networks",
     "latent": "categorical autoencoders against Pyro and a plain loop, and a fleet of them",
+    "logit": "multinomial logits against statsmodels and scikit-learn, and streams of rows",
     "maps": "maps against torch and the package entmax",
     "memory": "NTM and DNC against pytorch-ntm, pytorch-dnc and RobertCsordas/dnc",
     "output": "the loss of a linear head and other heads against PyTorch's, in time and memory",
