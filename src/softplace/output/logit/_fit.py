@@ -14,7 +14,7 @@ from softplace.output.logit._ascent import DENSE_LIMIT, Climb, Dense, Null, clim
 from softplace.output.logit._likelihood import BLOCK, Block
 from softplace.output.logit._rows import Frame, Level, Moments, Piece, Pieces, blocks_of
 
-_SAMPLE = 50
+_SAMPLE = 40
 """Rows per coefficient of the smallest sample."""
 _SMALL = 2_000_000
 """Rows times coefficients up to which everything is in float64."""
@@ -82,6 +82,7 @@ def fit(task: Task, *, information: bool, tolerance: float, evaluations: int) ->
     climb(top, state, tolerance=tolerance, precise=True, evaluations=evaluations, renewing=True)
     if information and taken > 10 * _FAST_TOLERANCE:
         matrix = top.information(state.at, small)
+    size, moved = top.largest(state.at, torch.zeros_like(state.at) if state.last is None else state.last)
     value = state.value
     if top.penalty is not None:
         flat = state.at.flatten()
@@ -94,8 +95,8 @@ def fit(task: Task, *, information: bool, tolerance: float, evaluations: int) ->
         evaluations=top.evaluations,
         information=matrix,
         level=top,
-        runs=not state.reached or (state.last is not None and top.largest(state.last) > _MOVED),
-        certain=top.largest(state.at) > _CERTAIN,
+        runs=not state.reached or moved > _MOVED,
+        certain=size > _CERTAIN,
         heading=state.last,
     )
 
@@ -108,7 +109,7 @@ def whole_level(task: Task) -> Level:
     return Level(
         task.pieces,
         task.frame,
-        sums=task.frame.gradient(task.found.class_sums[1:]),
+        sums=task.found.class_sums[1:] @ task.frame.mix,
         weight=task.found.weight,
         offset=task.found.offset,
         narrow=narrow,

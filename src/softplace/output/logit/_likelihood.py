@@ -73,13 +73,13 @@ def shares_of(block: Block, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     return shares.div_(sums), sums.log_().add_(top)
 
 
-def largest(block: Block, coefficients: Tensor) -> float:
-    """The largest score without the offset, in absolute value, of rows of positive weight."""
+def largest(block: Block, coefficients: Tensor) -> Tensor:
+    """The largest score of each class without the offset, in absolute value, of rows of positive weight: (L,)."""
     scores = coefficients.to(block.X.dtype) @ block.X.T
     if block.weight is not None:
         scores.mul_(block.weight > 0)
-    low, high = scores.aminmax()
-    return max(float(high), -float(low))
+    low, high = scores.aminmax(dim=1)
+    return torch.maximum(high, -low)
 
 
 def _scores(block: Block, coefficients: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class Moments:
     class_rows: Tensor
     """(K,), rows of positive weight."""
     class_sums: Tensor
-    """`sum of w x` per class, (K, P)."""
+    """`sum of w (x - shift)` per class, (K, P)."""
     offset: float
     """`sum of w (offset of the row's class - that of the base)`."""
     constant: tuple[int, float] | None
@@ -97,7 +97,7 @@ def _moments(pieces: Pieces, classes: int, candidates: dict[int, float] | None) 
         moved = X - shift if candidates else X
         weighted = moved if w is None else moved * w[:, None]
         products += weighted.T @ moved
-        sums.index_add_(0, codes, X if w is None else X * w[:, None])
+        sums.index_add_(0, codes, weighted)
         rows += len(X)
         class_weight += torch.bincount(codes, w, minlength=classes).double()
         class_rows += torch.bincount(codes if w is None else codes[w > 0], minlength=classes)
@@ -121,9 +121,13 @@ class Frame:
     back: Tensor
     """The inverse of `whole`."""
 
+    def centred(self, X: Tensor) -> Tensor:
+        """The columns less their shift: their sums lose nothing to a far origin."""
+        return X.double() - self.shift
+
     def mixed(self, X: Tensor) -> Tensor:
         """The columns inside."""
-        return (X.double() - self.shift) @ self.mix
+        return self.centred(X) @ self.mix
 
     def narrow(self, X: Tensor) -> Tensor:
         """The columns inside, in float32."""
@@ -133,9 +137,9 @@ class Frame:
         """Coefficients of the columns as they came, of those inside."""
         return inside @ self.whole.T
 
-    def gradient(self, outside: Tensor) -> Tensor:
-        """A gradient (or sums of x) inside, of that of the columns as they came."""
-        return outside @ self.whole
+    def to_centred(self, inside: Tensor) -> Tensor:
+        """Coefficients of the centred columns, of those inside."""
+        return inside @ self.mix.T
 
     def information(self, inside: Tensor, classes: int) -> Tensor:
         """The information matrix of the columns as they came."""
@@ -226,11 +230,11 @@ class Level:
         """In nats, and its gradient (L, P); `precise`: in float64, else in float32 where it can."""
         self.evaluations += 1
         narrow = None if precise else self.narrow
-        coefficients = self.frame.to_columns(inside) if narrow is None else inside
+        coefficients = self.frame.to_centred(inside) if narrow is None else inside
         total, expected = _likelihood.expected(narrow or self._wide(), coefficients)
         if not np.isfinite(total):
             total, expected = _likelihood.expected_safely(narrow or self._wide(), coefficients)
-        gradient = self.sums - (self.frame.gradient(expected) if narrow is None else expected)
+        gradient = self.sums - (expected @ self.frame.mix if narrow is None else expected)
         return float((inside * self.sums).sum()) + self.offset - total, gradient
 
     def evaluate(self, inside: Tensor, precise: bool) -> tuple[float, Tensor]:
@@ -250,13 +254,15 @@ class Level:
         mixed = (piece.block(frame.mixed(piece.X) if precise else frame.narrow(piece.X)) for piece in self.pieces())
         return _likelihood.information(mixed, inside)
 
-    def largest(self, inside: Tensor) -> float:
-        """The largest score (in absolute value) that coefficients give to a row."""
-        coefficients = self.frame.to_columns(inside) if self.narrow is None else inside
-        return max(_likelihood.largest(block, coefficients) for block in self.narrow or self._wide())
+    def largest(self, *inside: Tensor) -> list[float]:
+        """The largest score (in absolute value) that each of several coefficients gives to a row."""
+        rows = torch.cat(inside)
+        coefficients = self.frame.to_centred(rows) if self.narrow is None else rows
+        found = torch.stack([_likelihood.largest(block, coefficients) for block in self.narrow or self._wide()]).amax(0)
+        return [float(part.max()) for part in found.chunk(len(inside))]
 
     def _wide(self) -> Iterator[Block]:
-        return (piece.block(piece.X.double()) for piece in self.pieces())
+        return (piece.block(self.frame.centred(piece.X)) for piece in self.pieces())
 
 
 def blocks_of(X: Tensor, codes: Tensor, weight: Tensor | None, offset: Tensor | None) -> Iterator[Piece]:
