@@ -64,6 +64,7 @@ def collinear(found: Moments) -> CollinearError:
     """Which columns depend on which, of the moments of the rows."""
     dependent = dependent_columns(found)
     order, related = correlation(found)
+    scale = found.products.diagonal().sqrt()
     kept = [at for at, column in enumerate(order) if column not in dependent]
     partners: list[list[int]] = []
     for column in dependent:
@@ -73,11 +74,13 @@ def collinear(found: Moments) -> CollinearError:
             continue
         before = [one for one in kept if one < at]
         shares = torch.linalg.solve(related[before][:, before], related[before, at])
-        partners.append(
-            sorted(order[one] for one, share in zip(before, shares.tolist(), strict=True) if abs(share) > 1e-6)
-        )
-        if not partners[-1] and found.constant is not None:
-            partners[-1] = [found.constant[0]]
+        own = {order[one]: share for one, share in zip(before, shares.tolist(), strict=True)}
+        if found.constant is not None:
+            constant, value = found.constant
+            moved = sum(share * scale[column] / scale[other] * found.shift[other] for other, share in own.items())
+            far = (found.shift[column] - moved) / value * scale[constant] / scale[column]
+            own[constant] = float(own[constant] + far)
+        partners.append(sorted(other for other, share in own.items() if abs(share) > 1e-6))
     return CollinearError(dependent, partners)
 
 
@@ -94,7 +97,7 @@ def raise_for_cells(X: NDArray[np.floating], names: Sequence[str] | None = None,
                 "cells in all. Drop or fill these rows."
             )
     row, column = np.unravel_index(np.abs(X).argmax(), X.shape)
-    if not np.isfinite(np.float64(X[row, column]) ** 2 * len(X)):
+    if abs(float(X[row, column])) > (np.finfo(np.float64).max / len(X)) ** 0.5:
         raise ValueError(
             f"'X' must hold numbers whose squares can be summed. Got {X[row, column]:g} in row {start + row}, "
             f"{column_name(int(column), names)}. Use a larger unit."

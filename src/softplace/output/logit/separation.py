@@ -23,6 +23,8 @@ _LARGEST = 1500
 _ROUNDS = 40
 _ADDED = 1000
 _TOLERANCE = 1e-7
+_FEW, _NEARLY = 30, 0.95
+"""Columns up to which those are left out that nearly all rows can do without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +109,9 @@ def find(
         size = float((one.abs() * ranges.scale).max())
         if found is None and 0 < size < np.inf:
             found = _certified(pieces, one / size)
-    if found is None and thoroughly and coefficients.numel() <= _LARGEST:
-        found = _program(pieces, coefficients, ranges)
+    plain = found is not None and (bool(singles) or coefficients.shape[1] > _FEW)
+    if not plain and thoroughly and coefficients.numel() <= _LARGEST:
+        found = _fewer(pieces, coefficients, ranges) or found
     if found is None:
         return None
     separating, rows, certain = found
@@ -146,24 +149,51 @@ def _certified(pieces: Pieces, direction: Tensor) -> tuple[Tensor, int, bool] | 
     return (direction, gaining, certain) if gaining else None
 
 
-def _program(pieces: Pieces, coefficients: Tensor, ranges: "_Ranges") -> tuple[Tensor, int, bool] | None:
-    """The linear program: the direction by which all rows gain most in sum, rows that lose added until none does."""
+def _fewer(pieces: Pieces, coefficients: Tensor, ranges: "_Ranges") -> tuple[Tensor, int, bool] | None:
+    """By the linear program, with no more columns than it takes for nearly as many rows."""
+    known = [_losing(pieces, coefficients, ranges.scale, -np.inf)]
+    found = _program(pieces, coefficients, ranges, known, set())
+    columns = coefficients.shape[1]
+    if found is None or columns > _FEW:
+        return found
+    left: set[int] = set()
+    for column in (found[0].abs() * ranges.scale).amax(0).argsort().tolist():
+        if ranges.is_constant(column):
+            continue
+        without = _program(pieces, coefficients, ranges, known, left | {column})
+        if without is not None and without[1] >= _NEARLY * found[1]:
+            found, left = without, left | {column}
+    return found
+
+
+def _program(
+    pieces: Pieces, coefficients: Tensor, ranges: "_Ranges", known: list[Array], without: set[int]
+) -> tuple[Tensor, int, bool] | None:
+    """The linear program: the direction by which all rows gain most in sum, rows that lose added until none does.
+
+    `known` holds constraints that were met before, and gets those that are met here.
+    """
     scale = ranges.scale
     goal = (ranges.goal() / scale).flatten().numpy()
     goal = goal / max(float(np.abs(goal).max()), 1e-300)
-    constraints = _losing(pieces, coefficients, scale, -np.inf)
+    limits = [(0, 0) if column in without else (-1, 1) for column in range(coefficients.shape[1])]
     for _ in range(_ROUNDS):
+        constraints = np.concatenate(known)
         ended = scipy.optimize.linprog(
-            -goal, A_ub=-constraints, b_ub=np.zeros(len(constraints)), bounds=(-1, 1), method="highs",
+            -goal,
+            A_ub=-constraints,
+            b_ub=np.zeros(len(constraints)),
+            bounds=limits * len(coefficients),
+            method="highs",
             options={"time_limit": 20.0},
-        )  # fmt: skip
+        )
         if ended.x is None or float(goal @ ended.x) <= 1e-9:
             return None
         direction = torch.from_numpy(ended.x).reshape(coefficients.shape) / scale
         worst = _losing(pieces, direction, scale, -_TOLERANCE)
         if not len(worst):
             return _certified(pieces, direction)
-        constraints = np.concatenate([constraints, worst])
+        known.append(worst)
     return None
 
 

@@ -263,6 +263,9 @@ def _symmetric(outside: Tensor) -> Tensor:
 
 
 def _free(penalty: Penalty, columns: int) -> Tensor:
+    for name, strength in (("l2", penalty.l2), ("l1", penalty.l1)):
+        if not 0 <= strength < np.inf:
+            raise ValueError(f"'{name}' of Penalty must be finite and not negative. Got {strength}. Use 0 for none.")
     free = torch.zeros(columns, dtype=torch.bool)
     for column in penalty.free:
         if not 0 <= column < columns:
