@@ -193,7 +193,8 @@ def test_too_few_passes_are_a_warning() -> None:
         ({"penalty": "l2", "l1_ratio": 0.5}, r"'l1_ratio' must be None with penalty='l2'"),
         ({"penalty": "elasticnet", "l1_ratio": 1.5}, r"'l1_ratio' must lie between 0 and 1. Got 1.5"),
         ({"reference": "virginca"}, r"'reference' must be a class of 'y'. Got 'virginca'. Did you mean 'virginica'"),
-        ({"tol": -1.0}, r"'tolerance' must be a positive number"),
+        ({"tol": -1.0}, r"'tol' must be a positive number. Got -1.0"),
+        ({"max_iter": 0}, r"'max_iter' must be a positive integer. Got 0"),
     ],
 )
 def test_options_that_are_none(options: dict, said: str) -> None:

@@ -84,7 +84,7 @@ class _Problem:
                 wide[:, column, :, column] += size / self.shape[0]
         found: Array = wide.reshape(len(self.l1), -1).numpy()
         diagonal = found.diagonal()
-        return found + np.diag(self.l2 + 1e-10 * diagonal.max())
+        return found + np.diag(self.l2 + 1e-10 * np.max(diagonal))
 
 
 def fit_elastic(task: Task, *, l2: float, l1: float, free: Tensor, tolerance: float, evaluations: int) -> Elastic:
@@ -123,7 +123,7 @@ def _newton(problem: _Problem, rows: Array, tolerance: float, evaluations: int) 
     while True:
         target = _minimum(matrix, gradient - matrix @ rows, problem.l1, rows)
         step = target - rows
-        distance = float(max(step @ matrix @ step, 0.0)) ** 0.5
+        distance = max(float(step @ (matrix @ step)), 0.0) ** 0.5
         if distance <= tolerance or problem.level.evaluations >= evaluations:
             return rows, gradient, distance <= tolerance
         slow += distance > 0.25 * before

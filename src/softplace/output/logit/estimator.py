@@ -96,22 +96,25 @@ class MultinomialLogit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "MultinomialLogit":
         """Fit to X (N, P), finite, and labels y (N,); row i counts as `sample_weight[i]` rows."""
         l2, l1 = self._strengths()
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite=False)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        table, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite=False)
+        check_classification_targets(labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"'y' must hold two classes or more. Got one class, {self.classes_[0]!r}.")
         names = getattr(self, "feature_names_in_", None)
-        if not np.isfinite(np.einsum("ij->j", X)).all():
-            problems.raise_for_cells(X, names)
+        with np.errstate(over="ignore"):
+            suspect = not np.isfinite(table.sum())
+        if suspect:
+            problems.raise_for_cells(table, names)
+        weight: Array | None = None
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            rows = np.bincount(codes[sample_weight > 0], minlength=len(self.classes_))
-            problems.check_classes(rows, self.classes_)
+            weight = np.asarray(_check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True))
+            rows = np.bincount(codes[weight > 0], minlength=len(self.classes_))
+            problems.check_classes(rows, self.classes_.tolist())
         order = self._order()
-        design = np.column_stack([np.ones(len(X), X.dtype), X]) if self.fit_intercept else X
+        design = np.column_stack([np.ones(len(table), table.dtype), table]) if self.fit_intercept else table
         columns = None if names is None else [*(["intercept"] if self.fit_intercept else []), *names]
-        found = self._solve(design, np.argsort(order)[codes], sample_weight, l2, l1, columns)
+        found = self._solve(design, np.argsort(order)[codes], weight, l2, l1, columns)
         self._keep(found, order)
         self._warn(found, columns)
         return self
@@ -119,10 +122,10 @@ class MultinomialLogit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def decision_function(self, X: ArrayLike) -> Array:
         """Scores (N, K), or with two classes (N,): the log odds of the second."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=False)
-        scores = X @ self.coef_.T + self.intercept_
+        table = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=False)
+        scores = table @ self.coef_.T + self.intercept_
         if not np.isfinite(scores).all():
-            problems.raise_for_cells(X, getattr(self, "feature_names_in_", None))
+            problems.raise_for_cells(table, getattr(self, "feature_names_in_", None))
         return np.asarray(scores[:, 0] if len(self.classes_) == 2 else scores)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -143,11 +146,15 @@ class MultinomialLogit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.column_stack([np.zeros_like(scores), scores]) if scores.ndim == 1 else scores
 
     def _strengths(self) -> tuple[float, float]:
-        """The penalty's factors of squares and absolute values."""
+        """Check the options; the penalty's factors of squares and absolute values."""
         if self.penalty not in _PENALTIES:
             raise ValueError(f"'penalty' must be one of {_PENALTIES}. Got {self.penalty!r}.")
         if not isinstance(self.C, float | int | np.number) or not 0 < self.C < np.inf:
             raise ValueError(f"'C' must be a positive number. Got {self.C!r}. Use penalty='none' for no penalty.")
+        if not isinstance(self.tol, float | int | np.number) or not self.tol > 0:
+            raise ValueError(f"'tol' must be a positive number. Got {self.tol!r}. Use e.g. 1e-6.")
+        if not isinstance(self.max_iter, int | np.integer) or self.max_iter < 1:
+            raise ValueError(f"'max_iter' must be a positive integer. Got {self.max_iter!r}. Use e.g. 100.")
         if self.l1_ratio is not None and self.penalty != "elasticnet":
             raise ValueError(
                 f"'l1_ratio' must be None with penalty={self.penalty!r}. Got {self.l1_ratio!r}. "
@@ -178,7 +185,7 @@ class MultinomialLogit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         design: Array,
         codes: NDArray[np.intp],
-        weight: ArrayLike | None,
+        weight: Array | None,
         l2: float,
         l1: float,
         names: list[str] | None,
