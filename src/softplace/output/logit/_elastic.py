@@ -153,53 +153,41 @@ def _shortened(
 
 
 def _minimum(matrix: Array, linear: Array, l1: Array, start: Array) -> Array:
-    """Of `z^T matrix z / 2 + linear . z + l1 . |z|`: coordinate descent finds the signs, one solve the rest."""
+    """Of `z^T matrix z / 2 + linear . z + l1 . |z|`: the best with these signs, then a sweep over others."""
     scale = 1 / np.sqrt(matrix.diagonal())
     matrix, linear, l1 = matrix * scale * scale[:, None], linear * scale, l1 * scale
-    z = start / scale
-    gradient = matrix @ z + linear
     enough = 1e-10 * max(float(np.abs(linear).max()), 1e-300)
+    z = start / scale
     for _ in range(_SWEEPS):
-        signs = np.sign(z)
-        exact = _solved(matrix, linear, l1, z, gradient)
-        if exact is not None:
-            slopes = matrix @ exact + linear
-            if float(np.abs(_slope(exact, slopes, l1)).max()) <= 1e3 * enough:
-                return exact * scale
-        while True:
-            moving = np.flatnonzero((z != 0) | (np.abs(gradient) > l1))
-            largest = 0.0
-            for i in moving.tolist():
-                new = z[i] - gradient[i]
-                new = np.sign(new) * max(abs(new) - l1[i], 0.0)
-                if (change := new - z[i]) != 0.0:
-                    gradient += change * matrix[i]
-                    z[i] = new
-                    largest = max(largest, abs(change))
-            if largest <= enough:
-                return z * scale
-            if not np.array_equal(np.sign(z), signs):
-                signs = np.sign(z)
-            else:
-                break
+        z = _within_signs(matrix, linear, l1, z)
+        gradient = matrix @ z + linear
+        slopes = np.abs(_slope(z, gradient, l1))
+        if float(slopes.max()) <= enough:
+            break
+        for i in np.flatnonzero(slopes > enough).tolist():
+            new = z[i] - gradient[i]
+            new = np.sign(new) * max(abs(new) - l1[i], 0.0)
+            if (change := new - z[i]) != 0.0:
+                gradient += change * matrix[i]
+                z[i] = new
     return z * scale
 
 
-def _solved(matrix: Array, linear: Array, l1: Array, z: Array, gradient: Array) -> Array | None:
-    """The minimum if no sign changes, or `None` if one does."""
-    active = np.flatnonzero((z != 0) | (l1 == 0))
-    if not len(active):
-        return np.zeros_like(z)
-    signs = np.sign(z[active])
-    try:
+def _within_signs(matrix: Array, linear: Array, l1: Array, z: Array) -> Array:
+    """The minimum over z of these signs, zeros staying; on the way to it, what comes to 0 first stays there."""
+    z = z.copy()
+    while len(active := np.flatnonzero((z != 0) | (l1 == 0))):
+        now, signs = z[active], np.sign(z[active])
         found = np.linalg.solve(matrix[np.ix_(active, active)], -linear[active] - l1[active] * signs)
-    except np.linalg.LinAlgError:
-        return None
-    if ((np.sign(found) != signs) & (l1[active] > 0)).any():
-        return None
-    whole = np.zeros_like(z)
-    whole[active] = found
-    return whole
+        crossing = np.flatnonzero((l1[active] > 0) & (found * signs <= 0))
+        if not len(crossing):
+            z[active] = found
+            break
+        shares = now[crossing] / (now[crossing] - found[crossing])
+        first = crossing[shares <= shares.min()]
+        z[active] = now + shares.min() * (found - now)
+        z[active[first]] = 0.0
+    return z
 
 
 def _accelerated(problem: _Problem, rows: Array, tolerance: float, evaluations: int) -> tuple[Array, Array, bool]:

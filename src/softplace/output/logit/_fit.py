@@ -6,7 +6,6 @@ Axis legend: N rows, P columns, K classes, L = K - 1 classes beside the base.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,15 +71,14 @@ def fit(task: Task, *, information: bool, tolerance: float, evaluations: int) ->
     state = _start(task, rows)
     if top.narrow is not None:
         fast = max(tolerance, _FAST_TOLERANCE)
-        climb(top, state, tolerance=fast, precise=False, evaluations=evaluations, renewing=True)
-    matrix, taken = None, np.inf
-    if information and not small and task.size <= DENSE_LIMIT:
-        # Of where all but nothing is left to climb, so that it serves as the information too.
-        taken = state.distance
+        climb(top, state, tolerance=fast, precise=False, evaluations=evaluations - 1, renewing=True)
+    matrix = None
+    if information and state.distance <= 10 * _FAST_TOLERANCE and task.size <= DENSE_LIMIT:
+        # So near the top it is the information already, and the best metric of the last steps.
         matrix = top.information(state.at, False)
         state.renew(Dense(matrix if top.penalty is None else matrix + top.penalty))
     climb(top, state, tolerance=tolerance, precise=True, evaluations=evaluations, renewing=True)
-    if information and taken > 10 * _FAST_TOLERANCE:
+    if information and matrix is None:
         matrix = top.information(state.at, small)
     size, moved = top.largest(state.at, torch.zeros_like(state.at) if state.last is None else state.last)
     value = state.value
