@@ -89,6 +89,62 @@ def maps(
         show(found, as_json=json)
 
 
+@app.command()
+def logit(
+    data: Annotated[str, typer.Argument(help="A .csv, .csv.gz, .tsv or .parquet file with a header.")],
+    formula: Annotated[str, typer.Argument(help="'choice ~ income + age + C(region)'; see docs/output-logit.md.")],
+    reference: Annotated[str | None, typer.Option(help="Class that others are compared with; else the first.")] = None,
+    errors: Annotated[
+        str, typer.Option(help="observed, robust (HC1), hc0, hc1, cluster:COLUMN or bootstrap:N.")
+    ] = "observed",
+    weights: Annotated[str | None, typer.Option(help="Column of the rows' weights.")] = None,
+    weights_are: Annotated[str, typer.Option(help="counts of rows, or sampling (1 / probability).")] = "counts",
+    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with a missing cell.")] = False,
+    chooser: Annotated[
+        str | None, typer.Option(help="Conditional logit, a row for each alternative: column of who chose.")
+    ] = None,
+    alternative: Annotated[str | None, typer.Option(help="Conditional logit: column of the alternative.")] = None,
+    effects: Annotated[str | None, typer.Option(help="Marginal effects: average (of the rows) or means.")] = None,
+    test: Annotated[
+        list[str] | None, typer.Option(help="'income = 0, age = 0' or a smaller formula; may be repeated.")
+    ] = None,
+    iia: Annotated[bool, typer.Option("--iia", help="Test independence of irrelevant alternatives.")] = False,
+    level: Annotated[float, typer.Option(help="Of the intervals, between 0 and 1.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of Small and Hsiao's halves.")] = 0,
+    out: Annotated[str | None, typer.Option(help="Page to write, or a folder for logit.html.")] = None,
+    format: Annotated[str, typer.Option(help="What is printed: text, json, latex or html.")] = "text",  # noqa: A002
+) -> None:
+    """Fit a multinomial (or conditional) logit to a table: errors, odds ratios, effects, tests, one HTML page."""
+    import warnings
+
+    from softplace.output.logit.command import run
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        text = run(
+            data,
+            formula,
+            reference=reference,
+            errors=errors,
+            weights=weights,
+            weights_are=weights_are,
+            drop_missing=drop_missing,
+            chooser=chooser,
+            alternative=alternative,
+            effects=effects,
+            tests=test or [],
+            independence=iia,
+            level=level,
+            seed=seed,
+            out=out,
+            form=format,
+        )
+    for said in dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning)):
+        _complain(f"softplace: warning: {' '.join(said.split())}")
+    with _output():
+        print(text)
+
+
 train = typer.Typer(
     name="train", help="Train one network of a place; the same command goes on where it stopped.", no_args_is_help=True
 )

@@ -118,7 +118,8 @@ class PlaceReport:
 class Report:
     """The whole page: the places in the order in which they ended, and how it was all measured.
 
-    A page about a training (`about`) calls its parts so, has no verdicts, and shows the facts of each place first.
+    A page about a training or a fitted model (`about`) calls its parts so, has no verdicts, and shows the facts of each
+    place first.
     """
 
     title: str
@@ -126,4 +127,4 @@ class Report:
     pending: Sequence[str]
     command: str
     provenance: Mapping[str, Cell]
-    about: Literal["study", "training"] = "study"
+    about: Literal["study", "training", "model"] = "study"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softplace.output.logit import solver
-from softplace.output.logit.inference import Array, quantile, row_count
+from softplace.output.logit.inference import Array, check_weights, quantile, row_count
 
 _CLOSE = 1e-10  # square of the distance to the maximum, in standard errors
 _CHORDS, _NEWTONS = 8, 15
@@ -72,9 +72,10 @@ def bootstrap(
     """
     if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 2:
         raise ValueError(f"'resamples' must be a whole number from 2. Got {resamples!r}. Use e.g. 500.")
+    check_weights(weights_are, "bootstrap")
     draws = np.random.default_rng(seed)
-    weight = np.ones(len(X)) if sample_weight is None else sample_weight
-    chord = np.linalg.inv(solver.information(X, coefficients, sample_weight))
+    weight: Array = np.ones(len(X)) if sample_weight is None else sample_weight
+    chord: Array = np.linalg.inv(solver.information(X, coefficients, sample_weight)).astype(np.float64)
     present = np.bincount(codes, weights=weight) > 0
     found = []
     for _ in range(resamples):
@@ -93,20 +94,18 @@ def bootstrap(
     return Bootstrap(draws=np.array(found), failed=resamples - len(found))
 
 
-def _resample(
-    draws: np.random.Generator, weight: Array, weights_are: str, groups: NDArray[np.integer] | None
-) -> Array:
+def _resample(draws: np.random.Generator, weight: Array, weights_are: str, groups: NDArray[np.integer] | None) -> Array:
     """The weights of the rows in a resample."""
     if groups is not None:
         count = int(groups.max()) + 1
-        return weight * np.bincount(draws.integers(count, size=count), minlength=count)[groups]
+        return np.asarray(weight * np.bincount(draws.integers(count, size=count), minlength=count)[groups])
     if weights_are == "counts":
         total = max(round(row_count(len(weight), weight, weights_are)), 1)
         if total == len(weight) and np.all(weight == 1.0):  # the same draws, without a product of N probabilities
             return np.bincount(draws.integers(total, size=total), minlength=total).astype(np.float64)
         return draws.multinomial(total, weight / weight.sum()).astype(np.float64)
     times = np.bincount(draws.integers(len(weight), size=len(weight)), minlength=len(weight))
-    return weight * times
+    return np.asarray(weight * times)
 
 
 def _refit(X: Array, codes: NDArray[np.integer], start: Array, weight: Array, chord: Array) -> Array | None:
@@ -123,7 +122,7 @@ def _refit(X: Array, codes: NDArray[np.integer], start: Array, weight: Array, ch
     b, value = start, _loglikelihood(X, codes, start, weight)
     for _ in range(_NEWTONS):
         gradient = _gradient(X, codes, b, weight)
-        step = np.linalg.lstsq(solver.information(X, b, weight), gradient, rcond=None)[0]
+        step = np.asarray(np.linalg.lstsq(solver.information(X, b, weight), gradient)[0], dtype=np.float64)
         if float(step @ gradient) <= _CLOSE:
             return b
         size = 1.0

@@ -44,13 +44,12 @@ def chi_squared(name: str, hypothesis: str, statistic: float, degrees: int, note
     return Test(name=name, hypothesis=hypothesis, statistic=statistic, degrees=degrees, p=p, note=note)
 
 
-def tests_table(tests: list[Test], title: str = "Tests") -> Table:
+def table_of(tests: list[Test], title: str = "Tests") -> Table:
     """Tests as a table."""
-    rows = tuple((test.hypothesis, test.name, test.statistic, test.degrees, test.p, test.note) for test in tests)
+    told = 6 if any(test.note for test in tests) else 5
+    rows = [(test.hypothesis, test.name, test.statistic, test.degrees, test.p, test.note) for test in tests]
     columns = ("hypothesis", "test", "chi2", "df", "p", "note")
-    if not any(test.note for test in tests):
-        rows, columns = tuple(row[:-1] for row in rows), columns[:-1]  # type: ignore[misc]
-    return Table(title=title, columns=columns, rows=rows)
+    return Table(title=title, columns=columns[:told], rows=tuple(row[:told] for row in rows))
 
 
 def wald(estimates: Estimates, matrix: Array, values: Array, hypothesis: str) -> Test:
@@ -71,8 +70,8 @@ def wald(estimates: Estimates, matrix: Array, values: Array, hypothesis: str) ->
     rank = int(np.linalg.matrix_rank(scaled, tol=1e-10, hermitian=True))
     if rank < len(matrix):
         raise ValueError(
-            f"the hypothesis {hypothesis!r} must be of {len(matrix)} independent equations. Got {rank}. Leave out those "
-            "that follow from others."
+            f"the hypothesis {hypothesis!r} must be of {len(matrix)} independent equations. Got {rank}. Leave out "
+            "those that follow from others."
         )
     statistic = float((distance / scale) @ np.linalg.solve(scaled, distance / scale))
     return chi_squared("Wald", hypothesis, statistic, len(matrix))
@@ -116,7 +115,7 @@ def score(
 
 def within(X: Array, other: Array) -> Array | None:
     """The matrix A with `other = X A`, (P, P'): the columns of a model within another; `None` where it is not."""
-    found = np.linalg.lstsq(X, other, rcond=None)[0]
+    found: Array = np.linalg.lstsq(X, other, rcond=None)[0].astype(np.float64)
     found[np.abs(found) < 1e-9 * max(np.abs(found).max(initial=0.0), 1e-300)] = 0.0
     gap = np.abs(X @ found - other).max(axis=0, initial=0.0)
     return found if np.all(gap <= 1e-8 * np.abs(other).max(axis=0, initial=0.0)) else None
@@ -186,9 +185,7 @@ class Fit:
         return Table(title="Fit", columns=("measure", "value"), rows=tuple(rows))
 
 
-def fit_of(
-    p: Array, codes: NDArray[np.integer], loglikelihood: float, parameters: int, weight: Array | None
-) -> Fit:
+def fit_of(p: Array, codes: NDArray[np.integer], loglikelihood: float, parameters: int, weight: Array | None) -> Fit:
     """The fit of predicted probabilities (N, K)."""
     counts = np.bincount(codes, weights=weight, minlength=p.shape[1])
     shares = counts[counts > 0] / counts.sum()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from softplace.errors import InputError, nearest
 from softplace.output.logit.inference import Array
@@ -51,7 +52,7 @@ class Design(Protocol):
         """(N,), a number's values."""
 
 
-class ArrayDesign:
+class ArrayDesign(Design):
     """The columns of an array, each a variable of its own; columns of 0 and 1 have two levels.
 
     Args:
@@ -63,13 +64,14 @@ class ArrayDesign:
         self._X = X
         self.columns = tuple(columns)
         self.terms = {name: (at,) for at, name in enumerate(columns)}
-        self.variables = {}
+        variables: dict[str, Variable] = {}
         for at, name in enumerate(columns):
             low, high = X[:, at].min(), X[:, at].max()
             if low == high:
                 continue
             binary = low == 0.0 and high == 1.0 and bool(np.all((X[:, at] == 0.0) | (X[:, at] == 1.0)))
-            self.variables[name] = Variable(name=name, levels=(0, 1) if binary else None)
+            variables[name] = Variable(name=name, levels=(0, 1) if binary else None)
+        self.variables = variables
 
     def matrix(self, changes: Mapping[str, Any]) -> Array:
         """X with some columns set."""
@@ -85,7 +87,7 @@ class ArrayDesign:
         return np.asarray(self._X[:, self.terms[variable][0]])
 
 
-class FormulaDesign:
+class FormulaDesign(Design):
     """The right side of a formula on the rows of a table.
 
     Args:
@@ -213,3 +215,30 @@ def _base_first(categories: Sequence[Any], state: Mapping[str, Any]) -> tuple[An
     if base in levels:
         levels = [base, *(level for level in levels if level != base)]
     return tuple(levels)
+
+
+def checked_array(X: ArrayLike, name: str) -> Array:
+    """Finite numbers, (rows, columns).
+
+    Raises:
+        InputError: They are not.
+    """
+    try:
+        values = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name!r} must be numbers, (rows, columns). Got others. Code words as numbers.") from None
+    if values.ndim != 2 or not values.size:
+        raise InputError(f"{name!r} must have the shape (rows, columns). Got {values.shape}.")
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise InputError(
+            f"{name!r} must be finite. Got {values[row, column]} in row {row}, column {column} (from 0). Fix it or "
+            "leave the row out."
+        )
+    return values
+
+
+def with_intercept(X: Array, intercept: bool) -> Array:
+    """X with a column of ones before it, or as it is."""
+    return np.column_stack([np.ones(len(X)), X]) if intercept else X

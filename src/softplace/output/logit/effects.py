@@ -15,7 +15,7 @@ from softplace.errors import InputError, nearest
 from softplace.output.logit import solver
 from softplace.output.logit.design import Design, Variable
 from softplace.output.logit.inference import Array, bound_names, quantile
-from softplace.output.logit.tables import Table
+from softplace.output.logit.tables import Cell, Table
 
 At = str | Mapping[str, Any]
 """Where effects are taken: "average" over the rows, at the "means", or with variables set to values."""
@@ -62,9 +62,9 @@ class Effects:
     def table(self, level: float = 0.95) -> Table:
         """Each effect with its error, z, p and interval."""
         bounds, z, p = self.conf_int(level), self.z, self.p_values
-        rows = [
-            (variable, change, name)
-            + tuple(map(float, (self.values[v, k], self.standard_errors[v, k], z[v, k], p[v, k], *bounds[v, k])))
+        figures = np.dstack([self.values, self.standard_errors, z, p, bounds]).tolist()
+        rows: list[tuple[Cell, ...]] = [
+            (variable, change, name, *figures[v][k])
             for v, (variable, change) in enumerate(self.names)
             for k, name in enumerate(self.classes)
         ]
@@ -108,8 +108,7 @@ class Profile:
         """A row for each point and class."""
         bounds = self.conf_int(level)
         rows = [
-            (point, name)
-            + tuple(map(float, (self.probabilities[t, k], self.standard_errors[t, k], *bounds[t, k])))
+            (point, name, float(self.probabilities[t, k]), float(self.standard_errors[t, k]), *map(float, bounds[t, k]))
             for t, point in enumerate(self.points)
             for k, name in enumerate(self.classes)
         ]
@@ -297,7 +296,7 @@ def _at_level(
 def _rows(model: Model, collapsed: bool, *matrices: Array) -> tuple[Array, ...]:
     """The matrices with the shares of their rows, or the mean row of each."""
     rows = len(matrices[0])
-    weight = np.full(rows, 1.0 / rows) if model.weight is None else model.weight / model.weight.sum()
+    weight: Array = np.full(rows, 1.0 / rows) if model.weight is None else model.weight / model.weight.sum()
     if collapsed:
         return (*(weight @ each[:, None] if each.ndim == 1 else (weight @ each)[None] for each in matrices), np.ones(1))
     return (*matrices, weight)
@@ -306,7 +305,7 @@ def _rows(model: Model, collapsed: bool, *matrices: Array) -> tuple[Array, ...]:
 def _probabilities(model: Model, X: Array, weight: Array) -> tuple[Array, Array]:
     """The mean probabilities (K,), and their derivative by the coefficients (K, Q)."""
     p = solver.probabilities(X, model.coefficients)
-    return weight @ p, _jacobian(p, lambda k: p[:, [k]] * (_unit(p, k) - p), X, weight)
+    return np.asarray(weight @ p), _jacobian(p, lambda k: p[:, [k]] * (_unit(p, k) - p), X, weight)
 
 
 def _difference(one: tuple[Array, Array], base: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -325,7 +324,7 @@ def _derivative(model: Model, X: Array, slope: Array, weight: Array) -> tuple[Ar
 
     jacobian = _jacobian(p, along_x, X, weight)
     jacobian += _jacobian(p, lambda k: p[:, [k]] * (_unit(p, k) - p), slope, weight)
-    return weight @ (p * centred), jacobian
+    return np.asarray(weight @ (p * centred)), jacobian
 
 
 def _jacobian(p: Array, factor: Callable[[int], Array], rows: Array, weight: Array) -> Array:
@@ -342,4 +341,4 @@ def _unit(p: Array, k: int) -> Array:
 def _delta(jacobian: Array, covariance: Array) -> Array:
     """Standard errors of functions of the coefficients: (K,)."""
     variance = np.einsum("kq,qr,kr->k", jacobian, covariance, jacobian)
-    return np.sqrt(np.maximum(variance, 0.0))
+    return np.asarray(np.sqrt(np.maximum(variance, 0.0)))

@@ -264,3 +264,12 @@ def evaluate(formula: str, prepared: Prepared) -> Array:
     return model_matrix(right, prepared.frame, prepared.name)[0]
 
 
+def group_codes(prepared: Prepared, column: str) -> NDArray[np.intp]:
+    """The groups, (N,), of a column of the table that was fitted.
+
+    Raises:
+        InputError: There is no such column, or a cell of it is missing.
+    """
+    check_columns(prepared.frame, [column], "groups")
+    complete_rows(prepared.frame, [column], prepared.name, drop_missing=False)
+    return np.unique(prepared.frame[column].astype(str), return_inverse=True)[1]

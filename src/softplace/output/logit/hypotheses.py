@@ -67,9 +67,7 @@ def _split(text: str, mark: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _side(
-    text: str, equation: str, columns: Sequence[str], terms: Mapping[str, Sequence[int]]
-) -> tuple[Array, float]:
+def _side(text: str, equation: str, columns: Sequence[str], terms: Mapping[str, Sequence[int]]) -> tuple[Array, float]:
     """The coefficients of the columns in a sum, and its constant."""
     names = sorted(columns, key=len, reverse=True)
     row, constant = np.zeros(len(columns)), 0.0

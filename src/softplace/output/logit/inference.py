@@ -30,12 +30,14 @@ class Estimates:
         covariance: (Q, Q).
         names: The equation (a class; "" where there is one equation) and the column of each parameter.
         errors: How the covariance was estimated, in words.
+        of: What equations are called.
     """
 
     values: Array
     covariance: Array
     names: tuple[tuple[str, str], ...]
     errors: str
+    of: str = "class"
 
     @property
     def standard_errors(self) -> Array:
@@ -87,10 +89,10 @@ class Estimates:
     def _table(self, title: str, columns: tuple[str, ...], figures: list[list[float]]) -> Table:
         several = any(equation for equation, _ in self.names)
         rows = [
-            ((equation, column) if several else (column,)) + tuple(row)
+            ((equation or "(all)", column) if several else (column,)) + tuple(row)
             for (equation, column), row in zip(self.names, figures, strict=True)
         ]
-        head = ("class", "column") if several else ("column",)
+        head = (self.of, "column") if several else ("column",)
         return Table(title=title, columns=head + columns, rows=tuple(rows), note=f"Errors: {self.errors}.")
 
 

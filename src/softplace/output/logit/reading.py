@@ -82,7 +82,9 @@ def _read_file(path: Path, pd: ModuleType) -> "tuple[pd.DataFrame, RowName]":
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = next((suffix for suffix in reversed(suffixes) if suffix != ".gz"), "")
     if kind not in (".csv", ".tsv", ".parquet", ".pq"):
-        raise InputError(f"{shown}: expected a path that ends in .csv, .csv.gz, .tsv or .parquet. Got {kind or 'none'}.")
+        raise InputError(
+            f"{shown}: expected a path that ends in .csv, .csv.gz, .tsv or .parquet. Got {kind or 'none'}."
+        )
     try:
         if kind in (".parquet", ".pq"):
             require("pyarrow")
@@ -126,7 +128,7 @@ def _few(name: str, columns: list[str]) -> list[str]:
     if len(columns) <= _SHOWN:
         return columns
     close = difflib.get_close_matches(name, columns, n=3)
-    return [*dict.fromkeys([*close, *columns])][:_SHOWN] + ["..."]
+    return [*[*dict.fromkeys([*close, *columns])][:_SHOWN], "..."]
 
 
 def complete_rows(
@@ -137,8 +139,8 @@ def complete_rows(
     Raises:
         InputError: A cell is missing and `drop_missing` is not asked for, or every row has one, or a cell is infinite.
     """
-    missing = np.column_stack([frame[column].isna().to_numpy() for column in columns])
-    gaps = missing.any(axis=1)
+    missing = np.column_stack([frame[column].isna().to_numpy(dtype=bool) for column in columns])
+    gaps = np.asarray(missing.any(axis=1))
     if gaps.any() and not drop_missing:
         row = int(gaps.argmax())
         column = columns[int(missing[row].argmax())]

@@ -10,75 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from softplace.errors import InputError, nearest
 from softplace.output.logit import comparison, effects, independence, solver
-from softplace.output.logit.bootstrap import Bootstrap, bootstrap
+from softplace.output.logit.bootstrap import Bootstrap
 from softplace.output.logit.comparison import Fit, Test
-from softplace.output.logit.design import INTERCEPT, ArrayDesign, Design, FormulaDesign
+from softplace.output.logit.design import INTERCEPT, Design, FormulaDesign, checked_array, with_intercept
 from softplace.output.logit.effects import At, Effects, Profile
-from softplace.output.logit.formula import Prepared, checked_weights, evaluate, prepare, reference_code
+from softplace.output.logit.error_kinds import Errors, estimated_covariance, parse_errors
+from softplace.output.logit.formula import Prepared, evaluate, group_codes, reference_code
 from softplace.output.logit.hypotheses import parse_hypothesis
-from softplace.output.logit.inference import Array, Estimates, check_weights, covariance, reference_map
-from softplace.output.logit.reading import complete_rows, quoted, read_table
+from softplace.output.logit.inference import Array, Estimates, reference_map
+from softplace.output.logit.reading import check_columns, complete_rows, quoted, read_table, require
 from softplace.output.logit.solver import Solution
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from softplace.output.logit.tables import Table
-
-ERRORS = ("observed", "robust", "hc0", "hc1", "cluster:COLUMN", "bootstrap:N")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Errors:
-    """How standard errors are estimated.
-
-    Args:
-        kind: "observed", "hc0", "hc1", "cluster" or "bootstrap".
-        column: Of the groups, for "cluster".
-        resamples: For "bootstrap".
-    """
-
-    kind: str
-    column: str | None = None
-    resamples: int = 0
-
-    @property
-    def words(self) -> str:
-        """In words."""
-        return {
-            "observed": "observed information",
-            "hc0": "robust sandwich, HC0",
-            "hc1": "robust sandwich, HC1",
-            "cluster": f"sandwich clustered by {self.column}" if self.column else "clustered sandwich",
-            "bootstrap": f"bootstrap of {self.resamples:,} resamples",
-        }[self.kind]
-
-
-def parse_errors(text: str) -> Errors:
-    """What "observed", "robust" (HC1), "hc0", "hc1", "cluster:COLUMN" or "bootstrap:N" says.
-
-    Raises:
-        InputError: It is none of these.
-
-    >>> parse_errors("robust").kind, parse_errors("cluster:village").column, parse_errors("bootstrap:200").resamples
-    ('hc1', 'village', 200)
-    """
-    kind, _, rest = str(text).partition(":")
-    if kind == "bootstrap" and rest.isdecimal() and 2 <= int(rest) <= 1_000_000:
-        return Errors(kind="bootstrap", resamples=int(rest))
-    if kind == "bootstrap":
-        raise InputError(f"'errors' must name 2 to 1,000,000 resamples. Got {quoted(text)}. Use e.g. bootstrap:500.")
-    if kind == "cluster" and rest:
-        return Errors(kind="cluster", column=rest)
-    if kind == "cluster":
-        raise InputError(f"'errors' must name the column of the groups. Got {quoted(text)}. Use e.g. cluster:village.")
-    if text in ("observed", "hc0", "hc1", "robust"):
-        return Errors(kind="hc1" if text == "robust" else text)
-    raise InputError(f"Unknown 'errors' {quoted(text)}. {nearest(str(text), ERRORS)}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,7 +101,9 @@ class LogitResult:
         )
         if base == 0:
             return estimates
-        return estimates.linear(reference_map(k, p, base), tuple((name, each) for name in kept for each in self.columns))
+        return estimates.linear(
+            reference_map(k, p, base), tuple((name, each) for name in kept for each in self.columns)
+        )
 
     @property
     def coefficients(self) -> Array:
@@ -192,8 +144,8 @@ class LogitResult:
         if chosen.kind == "cluster":
             if self.prepared is None:
                 raise InputError("'errors' of arrays take 'groups'. Got a column. Fit with groups=... and 'cluster'.")
-            groups = groups_of(self.prepared, str(chosen.column))
-        spread, resampled = _covariance(
+            groups = group_codes(self.prepared, str(chosen.column))
+        spread, resampled = estimated_covariance(
             self.X, self.codes, self.solution, chosen, self.weight, self.weights_are, groups, self.seed
         )
         return replace(self, errors=chosen, groups=groups, base_covariance=spread, bootstrap=resampled)
@@ -295,9 +247,7 @@ class LogitResult:
         Raises:
             InputError: A column is missing, a cell is, or a level was not fitted.
         """
-        from softplace.output.logit.reading import check_columns, require
-
-        pd = require("pandas")
+        pandas = require("pandas")
         index = None
         if data is None:
             X = self.X
@@ -309,13 +259,13 @@ class LogitResult:
             kept = frame.iloc[index].reset_index(drop=True)
             X = self.design.on(kept, lambda row: name(int(index[row]))).matrix({})
         else:
-            X = _with_intercept(_array(data, "data"), self.columns[:1] == (INTERCEPT,))
+            X = with_intercept(checked_array(data, "data"), self.columns[:1] == (INTERCEPT,))
             if X.shape[1] != len(self.columns):
                 given = len(self.columns) - (self.columns[:1] == (INTERCEPT,))
                 raise InputError(f"'data' must have {given} columns. Got {np.shape(data)[-1]}.")
         shares = solver.probabilities(X, self.solution.coefficients)
-        frame = pd.DataFrame(shares, columns=list(self.class_names), index=index)
-        return frame
+        found: pd.DataFrame = pandas.DataFrame(shares, columns=list(self.class_names), index=index)
+        return found
 
     def summary(self, level: float = 0.95) -> str:
         """What a terminal shows: how it was fitted, coefficients, odds ratios, fit."""
@@ -400,7 +350,7 @@ class LogitResult:
         matrix, values = parse_hypothesis(text, self.columns, self.design.terms)
         if one_class is not None:
             unit = np.eye(len(names))[[names.index(one_class)]]
-            return [comparison.wald(self.estimates, np.kron(unit, matrix), values, hypothesis)]
+            return [comparison.wald(self.estimates, np.kron(unit, matrix).astype(np.float64), values, hypothesis)]
         picks = np.abs(matrix).sum(1) == np.abs(matrix).max(1)
         left_out = sorted({int(at) for at in np.abs(matrix).argmax(1)})
         zeros = bool(np.all(picks)) and not np.any(values) and len(left_out) == len(matrix) < len(self.columns)
@@ -411,209 +361,8 @@ class LogitResult:
     def _wald(self, matrix: Array, values: Array, hypothesis: str) -> Test:
         free = len(self.classes) - 1
         try:
-            return comparison.wald(self.estimates, np.kron(np.eye(free), matrix), np.tile(values, free), hypothesis)
+            return comparison.wald(
+                self.estimates, np.kron(np.eye(free), matrix).astype(np.float64), np.tile(values, free), hypothesis
+            )
         except ValueError as error:
             raise InputError(str(error)) from None
-
-
-def fit(
-    formula: str,
-    data: Any,
-    *,
-    reference: Any = None,
-    errors: str = "observed",
-    weights: str | None = None,
-    weights_are: str = "counts",
-    drop_missing: bool = False,
-    seed: int = 0,
-) -> LogitResult:
-    """Fit a multinomial logit, `ln P(class) / P(reference) = x . b_class`, by maximum likelihood.
-
-    Args:
-        formula: E.g. "choice ~ income + age + C(region)"; as of `formula.prepare`.
-        data: A path (.csv, .csv.gz, .tsv, .parquet), a pandas data frame, or a dict of columns.
-        reference: The class that the others are compared with; the first in order when not given.
-        errors: "observed", "robust" (HC1), "hc0", "hc1", "cluster:COLUMN" or "bootstrap:N"; as `inference.covariance`.
-        weights: The column of the weights.
-        weights_are: "counts" (a row is as many rows) or "sampling" (the inverse of its probability of being drawn).
-        drop_missing: Leave rows with a missing cell out, rather than refuse them.
-        seed: Of the bootstrap and of Small and Hsiao's halves.
-
-    Raises:
-        InputError: Anything that cannot be used: one line that says what, where, and the way out.
-
-    >>> data = {"choice": [*"abcabcabcb"], "x": [1.0, 2.0, 3.0, 2.0, 1.0, 4.0, 0.0, 3.0, 2.0, 2.5]}
-    >>> result = fit("choice ~ x", data, reference="b")
-    >>> result.coefficients.shape, result.columns
-    ((2, 2), ('Intercept', 'x'))
-    """
-    chosen = parse_errors(errors)
-    prepared = prepare(formula, data, weights=weights, cluster=chosen.column, drop_missing=drop_missing)
-    return _fitted(
-        formula=formula,
-        choice=prepared.choice,
-        design=prepared.design,
-        X=prepared.X,
-        codes=prepared.codes,
-        classes=prepared.classes,
-        weight=prepared.weight,
-        weights_are=weights_are,
-        groups=prepared.groups,
-        reference=reference,
-        errors=chosen,
-        seed=seed,
-        dropped=prepared.dropped,
-        prepared=prepared,
-    )
-
-
-def fit_arrays(
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    columns: Sequence[str] | None = None,
-    intercept: bool = True,
-    reference: Any = None,
-    errors: str = "observed",
-    sample_weight: ArrayLike | None = None,
-    weights_are: str = "counts",
-    groups: ArrayLike | None = None,
-    seed: int = 0,
-) -> LogitResult:
-    """Fit a multinomial logit to arrays. As `fit`, without pandas and formulaic.
-
-    Args:
-        X: (N, P) numbers.
-        y: (N,) labels.
-        columns: Names of the columns; x1, x2, ... when not given.
-        intercept: Whether a column of ones is put before.
-        reference, weights_are, seed: As `fit`.
-        errors: As `fit`, with "cluster" for `groups`.
-        sample_weight: (N,), not negative.
-        groups: (N,), labels of the groups.
-
-    Raises:
-        InputError: Anything that cannot be used.
-    """
-    values = _array(X, "X")
-    labels = np.asarray(y)
-    if labels.ndim != 1 or len(labels) != len(values):
-        raise InputError(f"'y' must have the shape ({len(values)},). Got {labels.shape}. Give a label for each row.")
-    names = [f"x{at + 1}" for at in range(values.shape[1])] if columns is None else [str(each) for each in columns]
-    if len(names) != values.shape[1] or len(set(names)) != len(names):
-        raise InputError(f"'columns' must be {values.shape[1]} different names. Got {len(names)}.")
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(f"'y' must hold two classes or more. Got one, {quoted(classes[0])}.")
-    weight = None
-    if sample_weight is not None:
-        weight = np.asarray(sample_weight, dtype=np.float64)
-        if weight.shape != labels.shape:
-            raise InputError(f"'sample_weight' must have the shape {labels.shape}. Got {weight.shape}.")
-        weight = checked_weights(weight, "sample_weight", lambda row: f"row {row}")
-    group_codes = None
-    if groups is not None:
-        if np.shape(groups) != labels.shape:
-            raise InputError(f"'groups' must have the shape {labels.shape}. Got {np.shape(groups)}.")
-        group_codes = np.unique(np.asarray(groups), return_inverse=True)[1]
-    chosen = Errors(kind="cluster") if errors == "cluster" else parse_errors(errors)
-    if (chosen.kind == "cluster") > (group_codes is not None) or chosen.column:
-        raise InputError("'errors' of arrays: expected 'cluster' with 'groups'. Give groups=..., a label for each row.")
-    design = ArrayDesign(_with_intercept(values, intercept), [INTERCEPT, *names] if intercept else names)
-    return _fitted(
-        formula="",
-        choice="class",
-        design=design,
-        X=design.matrix({}),
-        codes=codes,
-        classes=tuple(classes.tolist()),
-        weight=weight,
-        weights_are=weights_are,
-        groups=group_codes,
-        reference=reference,
-        errors=chosen,
-        seed=seed,
-    )
-
-
-def groups_of(prepared: Prepared, column: str) -> NDArray[np.intp]:
-    """The groups of a column of the table that was fitted."""
-    from softplace.output.logit.reading import check_columns
-
-    check_columns(prepared.frame, [column], "groups")
-    complete_rows(prepared.frame, [column], prepared.name, drop_missing=False)
-    return np.unique(prepared.frame[column].astype(str), return_inverse=True)[1]
-
-
-def _fitted(*, weight: Array | None, reference: Any, errors: Errors, **parts: Any) -> LogitResult:
-    X, codes, classes = parts["X"], parts["codes"], parts["classes"]
-    base = reference_code(classes, reference)
-    if weight is not None:
-        _check(lambda: check_weights(parts["weights_are"], errors.kind))
-    solution = solver.solve(X, codes, len(classes), sample_weight=weight, information=True)
-    spread, resampled = _covariance(
-        X, codes, solution, errors, weight, parts["weights_are"], parts["groups"], parts["seed"]
-    )
-    return LogitResult(
-        solution=solution,
-        weight=weight,
-        reference=classes[base],
-        errors=errors,
-        base_covariance=spread,
-        bootstrap=resampled,
-        **parts,
-    )
-
-
-def _covariance(
-    X: Array,
-    codes: NDArray[np.intp],
-    solution: Solution,
-    errors: Errors,
-    weight: Array | None,
-    weights_are: str,
-    groups: NDArray[np.intp] | None,
-    seed: int,
-) -> tuple[Array, Bootstrap | None]:
-    try:
-        if errors.kind == "bootstrap":
-            resampled = bootstrap(
-                X, codes, solution.coefficients, resamples=errors.resamples, seed=seed,
-                sample_weight=weight, weights_are=weights_are, groups=groups,
-            )  # fmt: skip
-            return resampled.covariance, resampled
-        spread = covariance(
-            X, codes, solution.coefficients, kind=errors.kind, sample_weight=weight, weights_are=weights_are,
-            groups=groups if errors.kind == "cluster" else None, information=solution.information,
-        )  # fmt: skip
-        return spread, None
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-def _check(call: Any) -> None:
-    try:
-        call()
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-def _array(X: ArrayLike, name: str) -> Array:
-    try:
-        values = np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{name!r} must be numbers, (rows, columns). Got others. Code words as numbers.") from None
-    if values.ndim != 2 or not values.size:
-        raise InputError(f"{name!r} must have the shape (rows, columns). Got {values.shape}.")
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise InputError(
-            f"{name!r} must be finite. Got {values[row, column]} in row {row}, column {column} (from 0). Fix it or "
-            "leave the row out."
-        )
-    return values
-
-
-def _with_intercept(X: Array, intercept: bool) -> Array:
-    return np.column_stack([np.ones(len(X)), X]) if intercept else X

@@ -125,7 +125,7 @@ def show(value: Cell, column: str = "", digits: int = 4) -> str:
         return "<0.0001"
     if column in P_COLUMNS and math.isfinite(value):
         return f"{value:.4f}"
-    return f"{value:.{digits}g}"
+    return f"{value:.{6 if column == 'value' else digits}g}"
 
 
 def as_json(values: Mapping[str, Any]) -> str:
