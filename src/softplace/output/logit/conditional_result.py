@@ -282,7 +282,7 @@ class ConditionalResult:
             plain = frame[alternative]
             if plain.dtype.kind == "f" and bool((plain % 1 == 0).all()):
                 plain = plain.astype(np.int64)
-            codes = pandas.Categorical(plain.astype(str), categories=words).codes.astype(np.intp)
+            codes = pandas.Index(words).get_indexer(plain.astype(str))
             if np.any(codes < 0):
                 row = int((codes < 0).argmax())
                 raise InputError(

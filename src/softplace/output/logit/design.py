@@ -5,6 +5,7 @@ Effects and profiles ask a design for X with a variable set to other values, so 
 (a polynomial, an interaction, the levels of a category) follow.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -94,10 +95,12 @@ class FormulaDesign(Design):
         spec: formulaic's, of the rows that were fitted.
         frame: The rows, with the columns that the formula needs.
         name: What rows are called.
+        X: The columns, where they are known.
     """
 
-    def __init__(self, spec: Any, frame: "pd.DataFrame", name: RowName) -> None:
-        self._spec, self._frame, self._name = spec, frame, name
+    def __init__(self, spec: Any, frame: "pd.DataFrame", name: RowName, X: Array | None = None) -> None:
+        self._spec, self._frame, self._name, self._X = spec, frame, name, X
+        self._parts: dict[tuple[str, ...], tuple[Any, list[int]]] = {}
         self.columns = tuple(spec.column_names)
         self.terms = {
             _term_name(term): tuple(range(place.start, place.stop)) for term, place in spec.term_slices.items()
@@ -106,10 +109,25 @@ class FormulaDesign(Design):
 
     def matrix(self, changes: Mapping[str, Any]) -> Array:
         """The formula's columns, with some variables set."""
-        frame = self._frame
-        if changes:
-            frame = frame.assign(**{name: self._as_column(name, value) for name, value in changes.items()})
-        return model_matrix(self._spec, frame, self._name)[0]
+        if self._X is None:
+            self._X = model_matrix(self._spec, self._frame, self._name)[0]
+        spec, places = self._part(tuple(sorted(changes)))
+        if not places:
+            return self._X
+        frame = self._frame.assign(**{name: self._as_column(name, value) for name, value in changes.items()})
+        X = self._X.copy()
+        X[:, places] = model_matrix(spec, frame, self._name)[0]
+        return X
+
+    def _part(self, names: tuple[str, ...]) -> tuple[Any, list[int]]:
+        """What makes the columns that some variables are in, and their places."""
+        if names not in self._parts:
+            terms = [
+                term for term, found in self._spec.term_variables.items() if {str(each) for each in found} & set(names)
+            ]
+            places = [at for term in terms for at in self._spec.term_indices[term]]
+            self._parts[names] = (self._spec.subset(terms) if terms else None, places)
+        return self._parts[names]
 
     def values(self, variable: str) -> Array:
         """A numeric column."""
@@ -191,7 +209,7 @@ def _variables(spec: Any, frame: "pd.DataFrame") -> dict[str, Variable]:
             before = found.get(name)
             if categories is None:
                 found.setdefault(name, _number(name, frame))
-            elif expression.strip("`") == name or expression.startswith((f"C({name}", f"C(`{name}`")):
+            elif expression.strip("`") == name or re.match(rf"C\(\s*`?{re.escape(name)}`?\s*[,)]", expression):
                 opaque = before.opaque if before is not None else ""
                 found[name] = Variable(name=name, levels=_base_first(categories, state), opaque=opaque)
             else:

@@ -304,8 +304,8 @@ def _rows(model: Model, collapsed: bool, *matrices: Array) -> tuple[Array, ...]:
 
 def _probabilities(model: Model, X: Array, weight: Array) -> tuple[Array, Array]:
     """The mean probabilities (K,), and their derivative by the coefficients (K, Q)."""
-    p = solver.probabilities(X, model.coefficients)
-    return np.asarray(weight @ p), _jacobian(p, lambda k: p[:, [k]] * (_unit(p, k) - p), X, weight)
+    p = np.ascontiguousarray(solver.probabilities(X, model.coefficients).T)
+    return np.asarray(p @ weight), _jacobian(p, lambda k: p[k] * (_unit(p, k) - p), X, weight)
 
 
 def _difference(one: tuple[Array, Array], base: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -314,28 +314,29 @@ def _difference(one: tuple[Array, Array], base: tuple[Array, Array]) -> tuple[Ar
 
 def _derivative(model: Model, X: Array, slope: Array, weight: Array) -> tuple[Array, Array]:
     """The mean derivative of the probabilities along a direction of X, and its derivative by the coefficients."""
-    p = solver.probabilities(X, model.coefficients)
+    p = np.ascontiguousarray(solver.probabilities(X, model.coefficients).T)
     u = np.zeros_like(p)
-    u[:, 1:] = slope @ model.coefficients.T
-    centred = u - (p * u).sum(1, keepdims=True)
+    u[1:] = model.coefficients @ slope.T
+    centred: Array = u - (p * u).sum(0)
+    flow = p * centred
 
     def along_x(k: int) -> Array:
-        return p[:, [k]] * ((_unit(p, k) - p) * centred[:, [k]] - p * centred)
+        return np.asarray((_unit(p, k) - p) * flow[k] - p[k] * flow)
 
     jacobian = _jacobian(p, along_x, X, weight)
-    jacobian += _jacobian(p, lambda k: p[:, [k]] * (_unit(p, k) - p), slope, weight)
-    return np.asarray(weight @ (p * centred)), jacobian
+    jacobian += _jacobian(p, lambda k: p[k] * (_unit(p, k) - p), slope, weight)
+    return np.asarray(flow @ weight), jacobian
 
 
 def _jacobian(p: Array, factor: Callable[[int], Array], rows: Array, weight: Array) -> Array:
-    """`sum_i w_i factor_k(i, m) rows_i` for every class k and m = 1..K-1: (K, Q)."""
-    return np.array([((factor(k) * weight[:, None])[:, 1:].T @ rows).ravel() for k in range(p.shape[1])])
+    """`sum_i w_i factor_k(m, i) rows_i` for every class k and m = 1..K-1: (K, Q). Classes lie before rows here."""
+    return np.array([((factor(k)[1:] * weight) @ rows).ravel() for k in range(len(p))])
 
 
 def _unit(p: Array, k: int) -> Array:
-    row = np.zeros(p.shape[1])
-    row[k] = 1.0
-    return row
+    column = np.zeros((len(p), 1))
+    column[k] = 1.0
+    return column
 
 
 def _delta(jacobian: Array, covariance: Array) -> Array:

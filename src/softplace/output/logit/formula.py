@@ -108,7 +108,7 @@ def prepare(
     return Prepared(
         formula=formula,
         choice=choice,
-        design=FormulaDesign(spec, frame[wanted], name),
+        design=FormulaDesign(spec, frame[wanted], name, X),
         X=X,
         codes=codes,
         classes=classes,

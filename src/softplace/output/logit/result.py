@@ -223,6 +223,17 @@ class LogitResult:
             raise InputError(f"no {by} test of {quoted(hypothesis)}: it is of other hypotheses. Use {found[0].name}.")
         return chosen
 
+    def term_test(self, term: str) -> Test:
+        """Wald test that a term of the formula (or a column) has no effect on any class.
+
+        Raises:
+            InputError: There is no such term, or its covariance is singular.
+        """
+        if term not in self.design.terms:
+            raise InputError(f"Unknown term {quoted(term)}. {nearest(term, list(self.design.terms))}")
+        matrix = np.eye(len(self.columns))[list(self.design.terms[term])]
+        return self._wald(matrix, np.zeros(len(matrix)), term)
+
     def independence(self) -> list[Test]:
         """Tests of independence of irrelevant alternatives: Hausman-McFadden, generalised Hausman, Small-Hsiao.
 

@@ -3,7 +3,6 @@
 No axes.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 def term_tests(result: "LogitResult") -> list[Test]:
     """Wald tests that a term has no effect on any class, with the errors of the fit."""
     found = []
-    for term in result.design.terms:
-        if term != INTERCEPT:
+    for term, columns in result.design.terms.items():
+        if term != INTERCEPT and columns:
             try:
-                found += [replace(test, hypothesis=term) for test in result.test(f"`{term}` = 0", by="wald")]
+                found.append(result.term_test(term))
             except InputError:  # the covariance of clusters or resamples has too low a rank to test it
                 continue
     return found
