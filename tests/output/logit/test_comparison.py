@@ -71,7 +71,9 @@ def test_the_score_of_an_intercept_is_pearsons_chi_squared() -> None:
 def test_the_three_tests_agree_with_many_rows() -> None:
     generator = np.random.default_rng(0)
     X = generator.normal(size=(40_000, 2))
-    y = (np.outer(X[:, 0], [0.0, 0.5, -0.5]) + 0.01 * X[:, [1]] * [0, 1, 2] + generator.gumbel(size=(40_000, 3))).argmax(1)
+    y = (
+        np.outer(X[:, 0], [0.0, 0.5, -0.5]) + 0.01 * X[:, [1]] * [0, 1, 2] + generator.gumbel(size=(40_000, 3))
+    ).argmax(1)
     statistics = [test.statistic for test in fit_arrays(X, y).test("x2 = 0")]
     assert len(statistics) == 3
     assert max(statistics) / min(statistics) == pytest.approx(1.0, abs=2e-3)
@@ -123,7 +125,9 @@ def test_robust_errors_make_the_wald_test_robust() -> None:
     (found,) = result.test("x = 0.1", by="wald")
     picked = [at for at, (_, column) in enumerate(result.estimates.names) if column == "x"]
     distance = result.estimates.values[picked] - 0.1
-    assert found.statistic == pytest.approx(distance @ np.linalg.inv(result.covariance[np.ix_(picked, picked)]) @ distance)
+    assert found.statistic == pytest.approx(
+        distance @ np.linalg.inv(result.covariance[np.ix_(picked, picked)]) @ distance
+    )
 
 
 def test_confusion_counts_the_likeliest_class() -> None:

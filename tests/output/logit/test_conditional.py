@@ -35,7 +35,9 @@ def travel() -> pd.DataFrame:
 
 
 def greene(data: pd.DataFrame, formula: str = "choice ~ gc + ttme + hinc_air", **given: Any) -> ConditionalResult:
-    return fit_conditional(formula, data, **{"chooser": "individual", "alternative": "mode", "reference": "car"} | given)
+    return fit_conditional(
+        formula, data, **{"chooser": "individual", "alternative": "mode", "reference": "car"} | given
+    )
 
 
 def test_published_coefficients(travel: pd.DataFrame) -> None:
@@ -109,7 +111,9 @@ def test_scores_and_information_by_loops_with_unequal_choices() -> None:
     generator = np.random.default_rng(0)
     sizes = generator.integers(1, 6, 30)
     starts = np.cumsum(sizes) - sizes
-    data = Choices(Z=generator.normal(size=(sizes.sum(), 3)), starts=starts, chosen=starts + generator.integers(0, sizes))
+    data = Choices(
+        Z=generator.normal(size=(sizes.sum(), 3)), starts=starts, chosen=starts + generator.integers(0, sizes)
+    )
     b = np.array([0.1, 0.2, 0.3])
     gradient, information, shares = reference_fit(data)
     np.testing.assert_allclose(data.probabilities(b), shares, rtol=1e-12)
@@ -178,7 +182,10 @@ def test_effects_are_differences_of_predictions(travel: pd.DataFrame, elastic: b
     for changed, other in (("train", "train"), ("train", "bus"), ("car", "air")):
         own = travel["mode"] == changed
         step = 1e-5 * travel.gc * own if elastic else 1e-4 * own
-        up, down = result.predict(travel.assign(gc=travel.gc + step)), result.predict(travel.assign(gc=travel.gc - step))
+        up, down = (
+            result.predict(travel.assign(gc=travel.gc + step)),
+            result.predict(travel.assign(gc=travel.gc - step)),
+        )
         pick = up["mode"] == other
         if elastic:
             expected = np.mean((np.log(up.probability) - np.log(down.probability))[pick]) / 2e-5

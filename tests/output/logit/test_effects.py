@@ -110,9 +110,7 @@ def test_profiles_are_means_of_predictions() -> None:
     found = result.profile("x", [1.5, 2.5])
     for point, row in zip(found.points, found.probabilities, strict=True):
         np.testing.assert_allclose(row, result.predict(data.assign(x=point)).mean().to_numpy(), atol=1e-12)
-    values, errors = by_differences(
-        result, lambda b: solver.probabilities(result.design.matrix({"x": 1.5}), b).mean(0)
-    )
+    values, errors = by_differences(result, lambda b: solver.probabilities(result.design.matrix({"x": 1.5}), b).mean(0))
     np.testing.assert_allclose(found.standard_errors[0], errors, rtol=1e-5)
     low, high = np.moveaxis(found.conf_int(), -1, 0)
     assert np.all((low > 0) & (low < found.probabilities) & (found.probabilities < high) & (high < 1))

@@ -37,7 +37,9 @@ def test_tables_that_r_prints() -> None:
     place = [result.columns.index(column) for column in hsbdemo.COLUMNS]
     ratios = {(row["class"], row["column"]): row["ratio"] for row in result.odds_ratios().records()}
     for at, name in enumerate(("general", "vocation")):
-        np.testing.assert_allclose(result.coefficients[at, place], hsbdemo.COEFFICIENTS[name], rtol=1e-4)  # nnet stops early
+        np.testing.assert_allclose(
+            result.coefficients[at, place], hsbdemo.COEFFICIENTS[name], rtol=1e-4
+        )  # nnet stops early
         np.testing.assert_allclose(result.standard_errors[at, place], hsbdemo.ERRORS[name], rtol=1e-4)
         p = result.estimates.p_values.reshape(2, -1)[at, place]
         np.testing.assert_allclose(p, hsbdemo.P_VALUES[name], rtol=2e-4)

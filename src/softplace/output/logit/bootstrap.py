@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from softplace.output.logit import solver
+from softplace.output.logit import _dense
 from softplace.output.logit.inference import Array, check_weights, quantile, row_count
 
 _CLOSE = 1e-10  # square of the distance to the maximum, in standard errors
@@ -75,7 +75,8 @@ def bootstrap(
     check_weights(weights_are, "bootstrap")
     draws = np.random.default_rng(seed)
     weight: Array = np.ones(len(X)) if sample_weight is None else sample_weight
-    chord: Array = np.linalg.inv(solver.information(X, coefficients, sample_weight)).astype(np.float64)
+    information = _dense.information(X, _dense.shares(X, coefficients), weight)
+    chord: Array = np.linalg.inv(information).astype(np.float64)
     present = np.bincount(codes, weights=weight) > 0
     found = []
     for _ in range(resamples):
@@ -111,7 +112,7 @@ def _resample(draws: np.random.Generator, weight: Array, weights_are: str, group
 def _refit(X: Array, codes: NDArray[np.integer], start: Array, weight: Array, chord: Array) -> Array | None:
     b, last = start, np.inf
     for _ in range(_CHORDS):
-        gradient = _gradient(X, codes, b, weight)
+        gradient = _dense.gradient(X, _dense.shares(X, b), codes, weight)
         step = chord @ gradient
         decrement = float(step @ gradient)
         if decrement <= _CLOSE:
@@ -119,27 +120,21 @@ def _refit(X: Array, codes: NDArray[np.integer], start: Array, weight: Array, ch
         if not decrement < 0.3 * last:
             break
         b, last = b + step.reshape(b.shape), decrement
-    b, value = start, _loglikelihood(X, codes, start, weight)
+    b, p = start, _dense.shares(X, start)
+    value = _dense.loglikelihood(p, codes, weight)
     for _ in range(_NEWTONS):
-        gradient = _gradient(X, codes, b, weight)
-        step = np.asarray(np.linalg.lstsq(solver.information(X, b, weight), gradient)[0], dtype=np.float64)
+        gradient = _dense.gradient(X, p, codes, weight)
+        step = np.asarray(np.linalg.lstsq(_dense.information(X, p, weight), gradient)[0], dtype=np.float64)
         if float(step @ gradient) <= _CLOSE:
             return b
         size = 1.0
-        while size > 1e-3 and not (new := _loglikelihood(X, codes, b + size * step.reshape(b.shape), weight)) >= value:
+        while size > 1e-3:
+            trial = b + size * step.reshape(b.shape)
+            p = _dense.shares(X, trial)
+            if (new := _dense.loglikelihood(p, codes, weight)) >= value:
+                break
             size /= 2
-        if size <= 1e-3:
+        else:
             return None
-        b, value = b + size * step.reshape(b.shape), new
+        b, value = trial, new
     return None
-
-
-def _gradient(X: Array, codes: NDArray[np.integer], b: Array, weight: Array) -> Array:
-    residual = -solver.probabilities(X, b)
-    residual[np.arange(len(X)), codes] += 1.0
-    return np.asarray(((residual[:, 1:] * weight[:, None]).T @ X).ravel())
-
-
-def _loglikelihood(X: Array, codes: NDArray[np.integer], b: Array, weight: Array) -> float:
-    with np.errstate(divide="ignore"):
-        return float(weight @ np.log(solver.probabilities(X, b)[np.arange(len(X)), codes]))

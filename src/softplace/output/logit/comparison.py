@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from softplace.output.logit import solver
+from softplace.output.logit import _dense
 from softplace.output.logit.inference import Array, Estimates
 from softplace.output.logit.tables import Table
 
@@ -102,12 +102,9 @@ def score(
 
     Source: Rao 1948.
     """
-    residual = -solver.probabilities(X, restricted)
-    residual[np.arange(len(X)), codes] += 1.0
-    if weight is not None:
-        residual *= weight[:, None]
-    gradient = (residual[:, 1:].T @ X).ravel()
-    information = solver.information(X, restricted, weight)
+    counts = np.ones(len(X)) if weight is None else weight
+    p = _dense.shares(X, restricted)
+    gradient, information = _dense.gradient(X, p, codes, counts), _dense.information(X, p, counts)
     scale = np.sqrt(np.diag(information))
     solved = np.linalg.solve(information / np.outer(scale, scale), gradient / scale)
     return chi_squared("score", hypothesis, float(gradient / scale @ solved), degrees)

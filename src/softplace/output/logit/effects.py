@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.special import expit, logit
 
 from softplace.errors import InputError, nearest
-from softplace.output.logit import solver
+from softplace.output.logit import _dense
 from softplace.output.logit.design import Design, Variable
 from softplace.output.logit.inference import Array, bound_names, quantile
 from softplace.output.logit.tables import Cell, Table
@@ -304,7 +304,7 @@ def _rows(model: Model, collapsed: bool, *matrices: Array) -> tuple[Array, ...]:
 
 def _probabilities(model: Model, X: Array, weight: Array) -> tuple[Array, Array]:
     """The mean probabilities (K,), and their derivative by the coefficients (K, Q)."""
-    p = np.ascontiguousarray(solver.probabilities(X, model.coefficients).T)
+    p = _dense.shares(X, model.coefficients)
     return np.asarray(p @ weight), _jacobian(p, lambda k: p[k] * (_unit(p, k) - p), X, weight)
 
 
@@ -314,7 +314,7 @@ def _difference(one: tuple[Array, Array], base: tuple[Array, Array]) -> tuple[Ar
 
 def _derivative(model: Model, X: Array, slope: Array, weight: Array) -> tuple[Array, Array]:
     """The mean derivative of the probabilities along a direction of X, and its derivative by the coefficients."""
-    p = np.ascontiguousarray(solver.probabilities(X, model.coefficients).T)
+    p = _dense.shares(X, model.coefficients)
     u = np.zeros_like(p)
     u[1:] = model.coefficients @ slope.T
     centred: Array = u - (p * u).sum(0)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from softplace.errors import InputError
-from softplace.output.logit import solver
+from softplace.output.logit._maximum import maximum
 from softplace.output.logit.design import INTERCEPT, ArrayDesign, checked_array, with_intercept
 from softplace.output.logit.error_kinds import Errors, estimated_covariance, parse_errors
 from softplace.output.logit.formula import checked_weights, prepare, reference_code
@@ -142,7 +142,7 @@ def fit_arrays(
 def _fitted(*, weight: Array | None, reference: Any, errors: Errors, **parts: Any) -> LogitResult:
     X, codes, classes = parts["X"], parts["codes"], parts["classes"]
     base = reference_code(classes, reference)
-    solution = solver.solve(X, codes, len(classes), sample_weight=weight, information=True)
+    solution = maximum(X, codes, classes, parts["design"].columns, weight, information=True)
     spread, resampled = estimated_covariance(
         X, codes, solution, errors, weight, parts["weights_are"], parts["groups"], parts["seed"]
     )

@@ -242,8 +242,8 @@ def reference_code(classes: Sequence[Any], reference: Any) -> int:
     return words.index(str(reference))
 
 
-def evaluate(formula: str, prepared: Prepared) -> Array:
-    """The columns of another formula on the same rows, (N, P').
+def evaluate(formula: str, prepared: Prepared) -> tuple[Array, list[str]]:
+    """The columns of another formula on the same rows, (N, P'), and their names.
 
     Raises:
         InputError: Its left side is another column, or as `prepare`.
@@ -261,7 +261,8 @@ def evaluate(formula: str, prepared: Prepared) -> Array:
             f"formula {quoted(formula)}: column {quoted(missing[0])} has missing cells in rows of the fit. Both models "
             "must have the same rows: leave these rows out of the data."
         )
-    return model_matrix(right, prepared.frame, prepared.name)[0]
+    X, spec = model_matrix(right, prepared.frame, prepared.name)
+    return X, list(spec.column_names)
 
 
 def group_codes(prepared: Prepared, column: str) -> NDArray[np.intp]:

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from softplace.output.logit import solver
+from softplace.output.logit import _dense, solver
+from softplace.output.logit._maximum import TOLERANCE
 from softplace.output.logit.comparison import Test
 from softplace.output.logit.inference import Array, inverse, reference_map
+
+_BLOCK = 1 << 16
 
 
 def hausman(difference: Array, spread: Array, hypothesis: str) -> Test:
@@ -68,20 +71,21 @@ def hausman_mcfadden(
     k = len(classes)
     if k < 3:
         return []
-    columns = X.shape[1]
-    bread = inverse(solver.information(X, coefficients, weight))
-    scores = solver.scores(X, codes, coefficients)
+    columns, counts = X.shape[1], np.ones(len(X)) if weight is None else weight
+    bread = inverse(_dense.information(X, _dense.shares(X, coefficients), counts))
     found = []
     for out in range(k):
+        hypothesis = f"odds do not depend on {classes[out]}"
         base = 1 if out == 0 else 0
         kept = [each for each in range(k) if each not in (out, base)]
         rows = np.flatnonzero(codes != out)
         place = np.full(k, -1)
         place[[base, *kept]] = np.arange(k - 1)
-        some = None if weight is None else weight[rows]
-        fit = solver.solve(X[rows], place[codes[rows]], k - 1, sample_weight=some, information=True, tolerance=1e-8)
-        own = fit.information if fit.information is not None else solver.information(X[rows], fit.coefficients, some)
-        own = inverse(own)
+        fit = _fit(X[rows], place[codes[rows]], k - 1, counts[rows])
+        if isinstance(fit, str):
+            found += [_untold(name, hypothesis, fit) for name in ("Hausman-McFadden", "generalised Hausman")]
+            continue
+        own = inverse(_dense.information(X[rows], _dense.shares(X[rows], fit.coefficients), counts[rows]))
         # The full fit's coefficients against `base`, of the classes that are kept.
         against = reference_map(k, columns, base)
         others = [each for each in range(k) if each != base]
@@ -89,12 +93,33 @@ def hausman_mcfadden(
         full = (against @ coefficients.ravel())[picked]
         spread = (against @ bread @ against.T)[np.ix_(picked, picked)]
         difference = fit.coefficients.ravel() - full
-        hypothesis = f"odds do not depend on {classes[out]}"
         found.append(hausman(difference, own - spread, hypothesis))
-        influence = -(scores @ (against @ bread).T)[:, picked]
-        influence[rows] += solver.scores(X[rows], place[codes[rows]], fit.coefficients) @ own
-        product = influence if weight is None else influence * weight[:, None]
-        found.append(_generalised(difference, influence.T @ product, hypothesis))
+        whole = np.zeros_like(own)
+        for start in range(0, len(X), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            influence = -(_scores(X[part], codes[part], coefficients) @ (against @ bread).T)[:, picked]
+            stays = codes[part] != out
+            influence[stays] += _scores(X[part][stays], place[codes[part][stays]], fit.coefficients) @ own
+            whole += (influence.T * counts[part]) @ influence
+        found.append(_generalised(difference, whole, hypothesis))
+    return found
+
+
+def _scores(X: Array, codes: NDArray[np.integer], coefficients: Array) -> Array:
+    """(N, (K-1)P), each row's gradient without its weight."""
+    residual = -_dense.shares(X, coefficients).T
+    residual[np.arange(len(X)), codes] += 1.0
+    return np.asarray((residual[:, 1:, None] * X[:, None, :]).reshape(len(X), -1))
+
+
+def _fit(X: Array, codes: NDArray[np.integer], classes: int, weight: Array) -> solver.Solution | str:
+    """The maximum of some of the rows, or why there is none."""
+    try:
+        found = solver.solve(X, codes, classes, sample_weight=weight, tolerance=TOLERANCE)
+    except ValueError:
+        return "the rows that are left do not tell the columns apart: nothing can be told"
+    if found.separation is not None or not found.converged:
+        return "columns separate the classes in the rows that are left: nothing can be told"
     return found
 
 
@@ -146,38 +171,37 @@ def small_hsiao(
         return []
     order = np.random.default_rng(seed).permutation(rows)
     first, second = order[: rows // 2], order[rows // 2 :]
+    counts = np.ones(rows) if weight is None else weight
     halves = []
     for half in (first, second):
-        if len(np.unique(codes[half])) < k or len(half) <= X.shape[1]:
-            return [_untold(f"odds do not depend on {name}") for name in classes]
-        some = None if weight is None else weight[half]
-        halves.append(solver.solve(X[half], codes[half], k, sample_weight=some).coefficients)
+        if len(np.unique(codes[half][counts[half] > 0])) < k:
+            note = "a half of the rows lacks a class: nothing can be told"
+            return [_untold("Small-Hsiao", f"odds do not depend on {name}", note) for name in classes]
+        fit = _fit(X[half], codes[half], k, counts[half])
+        if isinstance(fit, str):
+            return [_untold("Small-Hsiao", f"odds do not depend on {name}", fit) for name in classes]
+        halves.append(fit.coefficients)
     mixed = halves[0] / math.sqrt(2.0) + (1.0 - 1.0 / math.sqrt(2.0)) * halves[1]
     full = np.vstack([np.zeros(X.shape[1]), mixed])
     found = []
     for out, name in enumerate(classes):
+        hypothesis = f"odds do not depend on {name}"
         part = second[codes[second] != out]
         kept = [each for each in range(k) if each != out]
         place = np.full(k, -1)
         place[kept] = np.arange(k - 1)
-        own, some = place[codes[part]], None if weight is None else weight[part]
-        fit = solver.solve(X[part], own, k - 1, sample_weight=some, tolerance=1e-8)
+        own = place[codes[part]]
+        fit = _fit(X[part], own, k - 1, counts[part])
+        if isinstance(fit, str):
+            found.append(_untold("Small-Hsiao", hypothesis, fit))
+            continue
         start = full[kept[1:]] - full[kept[0]]
-        rows_weight = np.ones(len(part)) if some is None else some
-        at_mixed = float(rows_weight @ np.log(solver.probabilities(X[part], start)[np.arange(len(part)), own]))
+        at_mixed = _dense.loglikelihood(_dense.shares(X[part], start), own, counts[part])
         statistic, degrees = max(2.0 * (fit.loglikelihood - at_mixed), 0.0), fit.coefficients.size
-        found.append(
-            Test(
-                name="Small-Hsiao",
-                hypothesis=f"odds do not depend on {name}",
-                statistic=statistic,
-                degrees=degrees,
-                p=float(stats.chi2.sf(statistic, degrees)),
-            )
-        )
+        p = float(stats.chi2.sf(statistic, degrees))
+        found.append(Test(name="Small-Hsiao", hypothesis=hypothesis, statistic=statistic, degrees=degrees, p=p))
     return found
 
 
-def _untold(hypothesis: str) -> Test:
-    note = "A half of the rows has none of a class, or too few rows: nothing can be told."
-    return Test(name="Small-Hsiao", hypothesis=hypothesis, statistic=math.nan, degrees=0, p=None, note=note)
+def _untold(name: str, hypothesis: str, note: str) -> Test:
+    return Test(name=name, hypothesis=hypothesis, statistic=math.nan, degrees=0, p=None, note=note)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from softplace.errors import InputError, nearest
 from softplace.output.logit import comparison, effects, independence, solver
+from softplace.output.logit._maximum import maximum
 from softplace.output.logit.bootstrap import Bootstrap
 from softplace.output.logit.comparison import Fit, Test
 from softplace.output.logit.design import INTERCEPT, Design, FormulaDesign, checked_array, with_intercept
@@ -214,7 +215,7 @@ class LogitResult:
         if by is not None and by not in known:
             raise InputError(f"Unknown 'by' {by!r}. {nearest(str(by), known)}")
         if "~" in hypothesis:
-            found = self._nested(self._columns_of(hypothesis), hypothesis)
+            found = self._nested(*self._columns_of(hypothesis), hypothesis)
         else:
             found = self._linear(hypothesis)
         names = {"wald": "Wald", "likelihood-ratio": "likelihood ratio", "score": "score"}
@@ -326,12 +327,12 @@ class LogitResult:
         if self.weights_are == "sampling" and self.weight is not None:
             raise InputError(f"{what} need a likelihood. Got sampling weights, which have none. Use a Wald test.")
 
-    def _columns_of(self, formula: str) -> Array:
+    def _columns_of(self, formula: str) -> tuple[Array, list[str]]:
         if self.prepared is None:
             raise InputError(f"formula {quoted(formula)}: a fit of arrays has no formula. Write e.g. 'x1 = 0'.")
         return evaluate(formula, self.prepared)
 
-    def _nested(self, smaller: Array, hypothesis: str) -> list[Test]:
+    def _nested(self, smaller: Array, names: Sequence[str], hypothesis: str) -> list[Test]:
         """Likelihood-ratio, score and (where columns are left out) Wald tests of a model within this one."""
         self._needs_likelihood(f"tests of {quoted(hypothesis)}")
         inside = comparison.within(self.X, smaller)
@@ -343,7 +344,7 @@ class LogitResult:
             )
         free = len(self.classes) - 1
         degrees = free * (len(self.columns) - rank)
-        fit = solver.solve(smaller, self.codes, len(self.classes), sample_weight=self.weight, tolerance=1e-8)
+        fit = maximum(smaller, self.codes, self.classes, names, self.weight)
         left_out = [at for at, row in enumerate(inside) if not np.any(row)]
         tests = []
         if len(left_out) == len(self.columns) - rank:
@@ -366,7 +367,8 @@ class LogitResult:
         left_out = sorted({int(at) for at in np.abs(matrix).argmax(1)})
         zeros = bool(np.all(picks)) and not np.any(values) and len(left_out) == len(matrix) < len(self.columns)
         if zeros and not (self.weights_are == "sampling" and self.weight is not None):
-            return self._nested(np.delete(self.X, left_out, axis=1), hypothesis)
+            names = [name for at, name in enumerate(self.columns) if at not in left_out]
+            return self._nested(np.delete(self.X, left_out, axis=1), names, hypothesis)
         return [self._wald(matrix, values, hypothesis)]
 
     def _wald(self, matrix: Array, values: Array, hypothesis: str) -> Test:
