@@ -59,7 +59,8 @@ def test_the_wald_test_of_statsmodels() -> None:
 def test_the_score_of_an_intercept_is_pearsons_chi_squared() -> None:
     """Of a saturated model of one category, the score test of no effect is Pearson's test of the table of counts."""
     data = table()
-    counts = np.array([[np.sum((data.y == a) & (data.region == r)) for r in "north south west".split()] for a in "abc"])
+    regions = ("north", "south", "west")
+    counts = np.array([[np.sum((data.y == a) & (data.region == region)) for region in regions] for a in "abc"])
     expected = stats.chi2_contingency(counts)
     (found,) = fit("y ~ C(region)", data).test("y ~ 1", by="score")
     assert found.statistic == pytest.approx(expected.statistic, rel=1e-9)
@@ -81,12 +82,12 @@ def test_the_three_tests_agree_with_many_rows() -> None:
 
 def test_a_hypothesis_that_holds_is_rejected_as_often_as_it_says() -> None:
     found = []
-    for seed in range(120):
-        X, y = draws(rows=200, columns=1, seed=seed)
-        noise = np.random.default_rng(1000 + seed).normal(size=200)
+    for seed in range(60):
+        X, y = draws(rows=150, columns=1, seed=seed)
+        noise = np.random.default_rng(1000 + seed).normal(size=150)
         found.append([test.p for test in fit_arrays(np.column_stack([X, noise]), y).test("x2 = 0")])
     p = np.array(found, dtype=float)
-    assert np.all(np.abs((p < 0.2).mean(0) - 0.2) < 0.11)  # three standard errors
+    assert np.all(np.abs((p < 0.2).mean(0) - 0.2) < 0.155)  # three standard errors
     assert np.corrcoef(p.T).min() > 0.99
 
 
@@ -205,7 +206,7 @@ def test_sampling_weights_have_no_likelihood() -> None:
     data = table().assign(w=1.5)
     result = fit("y ~ x", data, weights="w", weights_are="sampling", errors="robust")
     assert [test.name for test in result.test("x = 0")] == ["Wald"]
-    with pytest.raises(InputError, match="need a likelihood. Got sampling weights"):
+    with pytest.raises(InputError, match=r"need a likelihood\. Got sampling weights"):
         result.test("y ~ 1")
     with pytest.raises(InputError, match="need a likelihood"):
         result.independence()

@@ -267,14 +267,14 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "own still": (None, {"formula": "choice ~ gc | 1 | ttme"}, "column 'ttme' of car: expected values that differ"),
     "missing": (
-        lambda data: _with(data, 6, "gc", np.nan), {}, r"missing cells: row 6, column 'gc' is the first of 1 in 1 of 840"
+        lambda data: _with(data, 6, "gc", np.nan), {}, r"missing cells: row 6, column 'gc' is the first of 1 in 1"
     ),
     "never chosen": (
         lambda data: data[~data.individual.isin(data[(data["mode"] == "bus") & (data.choice == 1)].individual)], {},
         "alternative 'bus': expected one chooser or more. Got none",
     ),
     "weights": (lambda data: data.assign(w=-1.0), {"weights": "w"}, r"weights 'w': .* Got -1 in row 0"),
-    "weights vary": (lambda data: data.assign(w=data.ttme), {"weights": "w"}, "column 'w': expected one value for each"),
+    "weights vary": (lambda data: data.assign(w=data.ttme), {"weights": "w"}, "'w': expected one value for each"),
     "parts": (None, {"formula": "choice ~ gc | 1 | ttme | invt"}, "at most three parts"),
     "syntax": (None, {"formula": "choice ~ gc +* ttme"}, r"formula 'choice ~ gc \+\* ttme': Operator"),
     "nothing": (None, {"formula": "choice ~ 0 | 0"}, "expected a column or constants. Got none"),

@@ -63,7 +63,8 @@ def test_effects_follow_powers_products_and_levels() -> None:
         X = np.column_stack(
             [{
                 "Intercept": np.ones(len(frame)), "x": frame.x, "I(x ** 2)": frame.x**2, "x:z": frame.x * frame.z,
-                "z": frame.z, "C(region)[T.south]": frame.region == "south", "C(region)[T.west]": frame.region == "west",
+                "z": frame.z, "C(region)[T.south]": frame.region == "south",
+                "C(region)[T.west]": frame.region == "west",
             }[column.replace("x**2", "x ** 2")] for column in result.columns]
         )  # fmt: skip
         return solver.probabilities(X.astype(float), b)

@@ -92,5 +92,5 @@ def test_halves_without_a_class_tell_nothing() -> None:
 
 
 def test_two_classes_have_no_others() -> None:
-    with pytest.raises(InputError, match="needs three classes or more. Got 2"):
+    with pytest.raises(InputError, match=r"needs three classes or more\. Got 2"):
         fitted(classes=2).independence()

@@ -3,6 +3,8 @@
 Axis legend: N rows, P columns, K classes.
 """
 
+import ast
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -139,12 +141,11 @@ def parse(formula: str, frame: "pd.DataFrame", leave_out: Sequence[str] = ()) ->
         terms = [str(term) for term in parsed.lhs]
     except Exception as error:  # of the parser, and of Python's for what it calls
         raise InputError(f"{shown}: {str(error).strip().splitlines()[0]} {_EXAMPLE}") from None
-    if terms != [left] and terms != [f"`{left}`"]:
+    if left not in frame.columns or terms not in ([left], [f"`{left}`"]):
         raise InputError(
             f"{shown}: expected one column on the left. Got {quoted(' + '.join(terms))}. Make the column of the "
             "classes first."
         )
-    check_columns(frame, [left], shown)
     if isinstance(parsed.rhs, tuple):
         raise InputError(
             f"{shown}: expected one part on the right. Got {len(parsed.rhs)} with '|' between, as of a conditional "
@@ -154,24 +155,44 @@ def parse(formula: str, frame: "pd.DataFrame", leave_out: Sequence[str] = ()) ->
 
 
 def variables(right: Any, frame: "pd.DataFrame", formula: str) -> list[str]:
-    """The columns that the right side needs.
+    """The columns that the right side needs, in their order.
 
     Raises:
         InputError: A name is no column.
     """
-    found = []
-    for each in sorted(str(variable) for variable in right.required_variables):
-        if each in frame.columns:
-            found.append(each)
-        elif not _is_function(each, formula):
-            check_columns(frame, [each], f"formula {quoted(formula)}")
+    found: dict[str, None] = {}
+    for term in right:
+        for factor in term.factors:
+            for name in _factor_names(factor, formula):
+                if name not in frame.columns and name in ("contr", "np"):  # what formulaic knows beside functions
+                    continue
+                check_columns(frame, [name], f"formula {quoted(formula)}")
+                found[name] = None
     if (left := formula.split("~")[0].strip().strip("`")) in found:
         raise InputError(f"formula {quoted(formula)}: {quoted(left)} stands on both sides. Leave it out of the right.")
-    return found
+    return list(found)
 
 
-def _is_function(name: str, formula: str) -> bool:
-    return f"{name}(" in formula.replace(" ", "") or f"{name}." in formula
+def _factor_names(factor: Any, formula: str) -> list[str]:
+    """Names in a factor that stand for values: no functions, no modules (formulaic forgets those in scale(x))."""
+    if factor.eval_method.value == "literal":
+        return []
+    if factor.eval_method.value == "lookup":
+        return [str(factor.expr).strip("`")]
+    blanks: list[str] = []
+
+    def placeholder(match: re.Match[str]) -> str:
+        blanks.append(match[1])
+        return f"_blank_{len(blanks) - 1}"
+
+    text = re.sub("`([^`]*)`", placeholder, str(factor.expr))
+    try:
+        tree = ast.parse(text, mode="eval")
+    except SyntaxError:
+        raise InputError(f"formula {quoted(formula)}: cannot read {quoted(factor.expr)}. {_EXAMPLE}") from None
+    calls = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in calls]
+    return [blanks[int(name[7:])] if name.startswith("_blank_") else name for name in names]
 
 
 def class_codes(values: "pd.Series[Any]", column: str) -> tuple[NDArray[np.intp], tuple[Any, ...]]:
