@@ -83,7 +83,7 @@ def test_the_three_tests_agree_with_many_rows() -> None:
 def test_a_hypothesis_that_holds_is_rejected_as_often_as_it_says() -> None:
     found = []
     for seed in range(60):
-        X, y = draws(rows=150, columns=1, seed=seed)
+        X, y = draws(rows=150, width=1, seed=seed)
         noise = np.random.default_rng(1000 + seed).normal(size=150)
         found.append([test.p for test in fit_arrays(np.column_stack([X, noise]), y).test("x2 = 0")])
     p = np.array(found, dtype=float)

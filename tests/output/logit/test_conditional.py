@@ -11,7 +11,7 @@ from softplace.errors import InputError
 from softplace.output.logit import fit, fit_conditional
 from softplace.output.logit.choices import Choices, maximise
 from softplace.output.logit.conditional_result import ConditionalResult
-from tests.output.logit.data import draws
+from tests.output.logit.data import draws, travel_modes
 
 GREENE = {
     ("", "gc"): (-0.0155015067043374, 0.00440799307835216),
@@ -26,12 +26,7 @@ GREENE = {
 
 @pytest.fixture(scope="module")
 def travel() -> pd.DataFrame:
-    """Greene's 210 travellers between Sydney, Canberra and Melbourne."""
-    from statsmodels.datasets import modechoice
-
-    data: pd.DataFrame = modechoice.load_pandas().data
-    data["mode"] = data["mode"].map({1.0: "air", 2.0: "train", 3.0: "bus", 4.0: "car"})
-    return data.assign(hinc_air=data.hinc * (data["mode"] == "air"))
+    return travel_modes()
 
 
 def greene(data: pd.DataFrame, formula: str = "choice ~ gc + ttme + hinc_air", **given: Any) -> ConditionalResult:
@@ -70,7 +65,7 @@ def test_statsmodels_conditional_logit(travel: pd.DataFrame) -> None:
 
 
 def test_columns_of_choosers_alone_are_the_multinomial_logit() -> None:
-    X, y = draws(rows=150, columns=2)
+    X, y = draws(rows=150, width=2)
     wide = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "y": y, "who": np.arange(150)})
     long = wide.loc[wide.index.repeat(3)].assign(kind=np.tile([0, 1, 2], 150))
     long["chosen"] = (long.y == long.kind).astype(int)
