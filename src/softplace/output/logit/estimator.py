@@ -4,7 +4,7 @@ Axis legend: N rows, P columns, K classes.
 """
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.special
@@ -21,6 +21,9 @@ from sklearn.utils.validation import (  # type: ignore[import-untyped]
 from softplace.errors import nearest
 from softplace.output.logit import problems
 from softplace.output.logit.solver import Penalty, Solution, solve
+
+if TYPE_CHECKING:
+    from softplace.output.logit.result import LogitResult
 
 Array = NDArray[np.floating]
 _PENALTIES = ("none", "l2", "elasticnet")
@@ -140,6 +143,54 @@ class MultinomialLogit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_log_proba(self, X: ArrayLike) -> Array:
         """Logarithms of the probabilities (N, K), also of those that are too small for a number."""
         return np.asarray(scipy.special.log_softmax(self._scores(X), 1))
+
+    def inference(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        errors: str = "observed",
+        weights_are: str = "counts",
+        groups: ArrayLike | None = None,
+        seed: int = 0,
+    ) -> "LogitResult":
+        """Standard errors, tests, marginal effects and a summary of this fit.
+
+        Args:
+            X, y, sample_weight: Those that were fitted: the classifier keeps no rows.
+            errors, weights_are, groups, seed: As of `softplace.output.logit.fit_arrays`.
+
+        Raises:
+            ValueError: There is a penalty, which makes coefficients biased and their errors no errors of them, or
+                these rows have another maximum; `InputError` (a ValueError) as `fit_arrays`.
+        """
+        from softplace.output.logit.fitting import fit_arrays
+
+        check_is_fitted(self)
+        if self.penalty != "none":
+            raise ValueError(
+                f"'penalty' must be 'none' for standard errors. Got {self.penalty!r}. Fit without a penalty."
+            )
+        names = getattr(self, "feature_names_in_", None)
+        found = fit_arrays(
+            X,
+            y,
+            columns=None if names is None else list(names),
+            intercept=self.fit_intercept,
+            reference=self.solution_classes_[0],
+            errors=errors,
+            sample_weight=sample_weight,
+            weights_are=weights_are,
+            groups=groups,
+            seed=seed,
+        )
+        if not abs(found.loglikelihood - self.loglikelihood_) <= 1e-6 * abs(found.loglikelihood):
+            raise ValueError(
+                f"'X' and 'y' must be the rows that were fitted, with a log-likelihood of {self.loglikelihood_:.9g}. "
+                f"Got rows with {found.loglikelihood:.9g}. Fit to these rows first."
+            )
+        return found
 
     def _scores(self, X: ArrayLike) -> Array:
         scores = self.decision_function(X)
