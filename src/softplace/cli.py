@@ -119,26 +119,29 @@ def logit(
 
     from softplace.output.logit.command import run
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        text = run(
-            data,
-            formula,
-            reference=reference,
-            errors=errors,
-            weights=weights,
-            weights_are=weights_are,
-            drop_missing=drop_missing,
-            chooser=chooser,
-            alternative=alternative,
-            effects=effects,
-            tests=test or [],
-            independence=iia,
-            level=level,
-            seed=seed,
-            out=out,
-            form=format,
-        )
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            text = run(
+                data,
+                formula,
+                reference=reference,
+                errors=errors,
+                weights=weights,
+                weights_are=weights_are,
+                drop_missing=drop_missing,
+                chooser=chooser,
+                alternative=alternative,
+                effects=effects,
+                tests=test or [],
+                independence=iia,
+                level=level,
+                seed=seed,
+                out=out,
+                form=format,
+            )
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     for said in dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning)):
         _complain(f"softplace: warning: {' '.join(said.split())}")
     with _output():

@@ -9,7 +9,7 @@ from statsmodels.discrete.discrete_model import MNLogit
 from statsmodels.tools import add_constant
 
 from softplace.errors import InputError
-from softplace.output.logit import fit, fit_arrays, solver
+from softplace.output.logit import _reference, fit, fit_arrays
 from softplace.output.logit.result import LogitResult
 from tests.output.logit.data import COLUMNS, anes, fitted
 
@@ -67,7 +67,7 @@ def test_effects_follow_powers_products_and_levels() -> None:
                 "C(region)[T.west]": frame.region == "west",
             }[column.replace("x**2", "x ** 2")] for column in result.columns]
         )  # fmt: skip
-        return solver.probabilities(X.astype(float), b)
+        return _reference.probabilities(X.astype(float), b)
 
     def slope(b: np.ndarray) -> np.ndarray:
         up, down = data.assign(x=data.x + 1e-4), data.assign(x=data.x - 1e-4)
@@ -111,7 +111,9 @@ def test_profiles_are_means_of_predictions() -> None:
     found = result.profile("x", [1.5, 2.5])
     for point, row in zip(found.points, found.probabilities, strict=True):
         np.testing.assert_allclose(row, result.predict(data.assign(x=point)).mean().to_numpy(), atol=1e-12)
-    values, errors = by_differences(result, lambda b: solver.probabilities(result.design.matrix({"x": 1.5}), b).mean(0))
+    values, errors = by_differences(
+        result, lambda b: _reference.probabilities(result.design.matrix({"x": 1.5}), b).mean(0)
+    )
     np.testing.assert_allclose(found.standard_errors[0], errors, rtol=1e-5)
     low, high = np.moveaxis(found.conf_int(), -1, 0)
     assert np.all((low > 0) & (low < found.probabilities) & (found.probabilities < high) & (high < 1))

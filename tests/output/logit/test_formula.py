@@ -152,6 +152,7 @@ BAD: dict[str, tuple[str, Any, dict[str, Any], str]] = {
         "y ~ x + w", lambda: changed(w=2 * table().x + 1), {}, r"collinear columns: .*'w' is made of 'x'\. Drop"
     ),
     "constant": ("y ~ x + w", lambda: changed(w=3.0), {}, "collinear columns: .*'w' is made of 'Intercept'"),
+    "tiny": ("y ~ x", lambda: changed(x=table().x * 1e-200), {}, "column 'x': expected numbers whose squares"),
     "fewer rows than columns": ("y ~ x + C(r)", lambda: changed(r=range(300)).iloc[:30], {}, "collinear columns"),
     "separated": (
         "y ~ x + w", lambda: changed(w=(table().y == "b") * 1.0), {},

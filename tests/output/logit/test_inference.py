@@ -123,6 +123,23 @@ def test_sampling_weights_have_the_sandwich_of_hand_and_no_scale() -> None:
     np.testing.assert_allclose(scaled.covariance, result.covariance, rtol=1e-7)
 
 
+@pytest.mark.parametrize(("shift", "scale"), [(2e3, 1.0), (-1e7, 1.0), (0.0, 1e-120), (1e5, 1e120)])
+@pytest.mark.parametrize("errors", ["observed", "hc1", "bootstrap:5"])
+def test_columns_far_from_0_lose_nothing(shift: float, scale: float, errors: str) -> None:
+    X, y = draws()
+    plain, moved = fit_arrays(X, y, errors=errors), fit_arrays((X + shift) * scale, y, errors=errors)
+    np.testing.assert_allclose(moved.coefficients[:, 1:] * scale, plain.coefficients[:, 1:], rtol=1e-6)
+    np.testing.assert_allclose(moved.standard_errors[:, 1:] * scale, plain.standard_errors[:, 1:], rtol=1e-6)
+    intercept = moved.coefficients[:, 0] + shift * scale * moved.coefficients[:, 1:].sum(1)
+    np.testing.assert_allclose(intercept, plain.coefficients[:, 0], atol=1e-6 * max(1.0, abs(shift)))
+    one, other = moved.with_errors("hc0"), plain.with_errors("hc0")
+    np.testing.assert_allclose(
+        one.estimates.z.reshape(2, -1)[:, 1:], other.estimates.z.reshape(2, -1)[:, 1:], rtol=1e-5
+    )
+    for here, there in zip(moved.test("x2 = 0"), plain.test("x2 = 0"), strict=True):
+        assert here.statistic == pytest.approx(there.statistic, rel=1e-5)
+
+
 def test_nan_is_not_repaired() -> None:
     assert np.isnan(inverse(np.array([[1.0, np.nan], [np.nan, 1.0]]))).all()
 

@@ -29,8 +29,17 @@ def maximum(
     weight: Array | None,
     *,
     information: bool = False,
+    raw: Array | None = None,
 ) -> solver.Solution:
     """The coefficients of largest likelihood.
+
+    Args:
+        X: (N, P).
+        codes: (N,).
+        classes, columns: Names.
+        weight: (N,) or `None`.
+        information: Whether it is wanted.
+        raw: The columns as a person knows them, where X is of others, to name values of.
 
     Raises:
         InputError: A class has no weight, columns depend on others, or columns separate classes, so that coefficients
@@ -53,7 +62,8 @@ def maximum(
     except ValueError as error:
         raise InputError(str(error)) from None
     if found.separation is not None:
-        said = found.separation.describe(columns, classes)
+        told = found if raw is None else solver.solve(raw, codes, len(classes), sample_weight=weight)
+        said = (told.separation or found.separation).describe(columns, classes)
         raise InputError(said.replace("Use a penalty, or leave", "Leave"))
     if not found.converged:
         warnings.warn(

@@ -181,6 +181,8 @@ def model_matrix(what: Any, frame: "pd.DataFrame", name: RowName) -> tuple[Array
         reason = one_line(error).replace("is not present in the dataset or evaluation context", "is no column")
         raise InputError(f"formula: {reason} Check its functions and columns.") from None
     X = np.ascontiguousarray(found.to_numpy(dtype=np.float64))
+    if not X.shape[1]:
+        raise InputError("formula: expected a column or an intercept on the right. Got neither. Write e.g. 'y ~ x'.")
     bad = ~np.isfinite(X)
     if bad.any():
         row, at = (int(each) for each in np.argwhere(bad)[0])

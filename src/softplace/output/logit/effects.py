@@ -5,6 +5,7 @@ Axis legend: N rows, P columns, K classes, Q = (K-1)P parameters, V variables (o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,8 @@ def profile(model: Model, variable: str, points: Sequence[Any] | None = None, at
     elif found.levels is not None and not set(points) <= set(found.levels):
         wrong = next(point for point in points if point not in found.levels)
         raise InputError(f"Unknown level {wrong!r} of {variable!r}. {nearest(str(wrong), [*map(str, found.levels)])}")
+    if not len(points):
+        raise InputError(f"'points' of {variable!r} must be one value or more. Got none. Leave them out for the usual.")
     shares, errors = [], []
     for point in points:
         X = model.design.matrix(fixed | {variable: point})
@@ -246,7 +249,7 @@ def _placed(model: Model, at: At) -> tuple[dict[str, Any], bool, str]:
             levels = variables[name].levels
             if levels is not None and value not in levels:
                 raise InputError(f"Unknown level {value!r} of {name!r}. {nearest(str(value), [*map(str, levels)])}")
-            if levels is None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            if levels is None and (isinstance(value, bool) or not isinstance(value, Real)):
                 raise InputError(f"'at' of {name!r} must be a number. Got {value!r}.")
         words = ", ".join(f"{name} = {value}" for name, value in at.items())
         return dict(at), False, f"averaged over the rows with {words}" if words else "averaged over the rows"

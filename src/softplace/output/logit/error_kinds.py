@@ -3,16 +3,16 @@
 Axis legend: N rows, P columns, K classes, Q = (K-1)P parameters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from numpy import intp
 from numpy.typing import NDArray
 
 from softplace.errors import InputError, nearest
+from softplace.output.logit._centred import Centred
 from softplace.output.logit.bootstrap import Bootstrap, bootstrap
 from softplace.output.logit.inference import Array, covariance
 from softplace.output.logit.reading import quoted
-from softplace.output.logit.solver import Solution
 
 ERRORS = ("observed", "robust", "hc0", "hc1", "cluster:COLUMN", "bootstrap:N")
 
@@ -67,16 +67,25 @@ def parse_errors(text: str) -> Errors:
 
 
 def estimated_covariance(
-    X: Array,
+    centred: Centred,
     codes: NDArray[intp],
-    solution: Solution,
+    coefficients: Array,
     errors: Errors,
     weight: Array | None,
     weights_are: str,
     groups: NDArray[intp] | None,
     seed: int,
+    information: Array | None = None,
 ) -> tuple[Array, Bootstrap | None]:
     """The covariance of the coefficients against class 0, (Q, Q), and the bootstrap where it is of one.
+
+    Args:
+        centred: The columns.
+        codes: (N,).
+        coefficients: (K-1, P), of the centred columns.
+        errors: How it is estimated.
+        weight, weights_are, groups, seed: As of the fit.
+        information: Of the centred columns, where it is known.
 
     Raises:
         InputError: It cannot be estimated so.
@@ -84,14 +93,15 @@ def estimated_covariance(
     try:
         if errors.kind == "bootstrap":
             resampled = bootstrap(
-                X, codes, solution.coefficients, resamples=errors.resamples, seed=seed,
+                centred.X, codes, coefficients, resamples=errors.resamples, seed=seed,
                 sample_weight=weight, weights_are=weights_are, groups=groups,
             )  # fmt: skip
+            resampled = replace(resampled, draws=centred.draws(resampled.draws))
             return resampled.covariance, resampled
         spread = covariance(
-            X, codes, solution.coefficients, kind=errors.kind, sample_weight=weight, weights_are=weights_are,
-            groups=groups if errors.kind == "cluster" else None, information=solution.information,
+            centred.X, codes, coefficients, kind=errors.kind, sample_weight=weight, weights_are=weights_are,
+            groups=groups if errors.kind == "cluster" else None, information=information,
         )  # fmt: skip
-        return spread, None
+        return centred.covariance(spread), None
     except ValueError as error:
         raise InputError(str(error)) from None

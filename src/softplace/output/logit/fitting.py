@@ -4,16 +4,18 @@ Axis legend: N rows, P columns, K classes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from softplace.errors import InputError
+from softplace.output.logit._centred import Centred
 from softplace.output.logit._maximum import maximum
 from softplace.output.logit.design import INTERCEPT, ArrayDesign, checked_array, with_intercept
 from softplace.output.logit.error_kinds import Errors, estimated_covariance, parse_errors
-from softplace.output.logit.formula import checked_weights, prepare, reference_code
+from softplace.output.logit.formula import check_few, checked_weights, prepare, reference_code
 from softplace.output.logit.inference import Array
 from softplace.output.logit.reading import quoted
 from softplace.output.logit.result import LogitResult
@@ -105,7 +107,11 @@ def fit_arrays(
     names = [f"x{at + 1}" for at in range(values.shape[1])] if columns is None else [str(each) for each in columns]
     if len(names) != values.shape[1] or len(set(names)) != len(names):
         raise InputError(f"'columns' must be {values.shape[1]} different names. Got {len(names)}.")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        row = int((~np.isfinite(labels)).argmax())
+        raise InputError(f"'y' must be finite. Got {labels[row]} in row {row} (from 0). Leave the row out.")
     classes, codes = np.unique(labels, return_inverse=True)
+    check_few(classes.tolist(), len(labels), "'y'", numeric=labels.dtype.kind in "uif")
     if len(classes) < 2:
         raise InputError(f"'y' must hold two classes or more. Got one, {quoted(classes[0])}.")
     weight = None
@@ -142,10 +148,27 @@ def fit_arrays(
 def _fitted(*, weight: Array | None, reference: Any, errors: Errors, **parts: Any) -> LogitResult:
     X, codes, classes = parts["X"], parts["codes"], parts["classes"]
     base = reference_code(classes, reference)
-    solution = maximum(X, codes, classes, parts["design"].columns, weight, information=True)
+    centred = Centred.of(X)
+    columns = parts["design"].columns
+    for column, size in zip(columns, centred.scale, strict=True):
+        if not 1e-150 < size < 1e150:
+            raise InputError(
+                f"column {quoted(column)}: expected numbers whose squares a computer can hold. Got some of {size:.0e}. "
+                "Take another unit."
+            )
+    found = maximum(centred.X, codes, classes, columns, weight, information=True, raw=X)
     spread, resampled = estimated_covariance(
-        X, codes, solution, errors, weight, parts["weights_are"], parts["groups"], parts["seed"]
+        centred,
+        codes,
+        found.coefficients,
+        errors,
+        weight,
+        parts["weights_are"],
+        parts["groups"],
+        parts["seed"],
+        found.information,
     )
+    solution = replace(found, coefficients=centred.to_raw(found.coefficients), information=None)
     return LogitResult(
         solution=solution,
         weight=weight,

@@ -75,7 +75,8 @@ def prepare(
     """Read the table and build the columns.
 
     Args:
-        formula: As formulaic reads it: one column, `~`, and terms. `C(x)` takes a number for a category, `a:b` is a
+        formula: As formulaic reads it (it runs what is called in it, so take none from strangers): one column, `~`, and
+            terms. `C(x)` takes a number for a category, `a:b` is a
             product, `a*b` both and their product, `0 +` leaves the intercept out, `log(x)` and the like are functions;
             a name with blanks stands in backticks.
         data: As of `read_table`.
@@ -222,13 +223,21 @@ def class_codes(values: "pd.Series[Any]", column: str) -> tuple[NDArray[np.intp]
         labels = found.tolist()
     if len(labels) < 2:
         raise InputError(f"{what}: expected two classes or more. Got one, {quoted(labels[0])}. Choose another column.")
-    numeric = values.dtype.kind in "uif"
-    if (numeric and len(labels) > _MOST_CLASSES) or (len(labels) > 2 and len(labels) > len(values) // 2):
-        raise InputError(
-            f"{what}: expected few classes with several rows each. Got {len(labels):,} different values in "
-            f"{len(values):,} rows. Choose another column, or group its values."
-        )
+    check_few(labels, len(values), what, numeric=values.dtype.kind in "uif")
     return codes, tuple(labels)
+
+
+def check_few(labels: Sequence[Any], rows: int, what: str, *, numeric: bool) -> None:
+    """That classes are no measurement and no identifier.
+
+    Raises:
+        InputError: They are.
+    """
+    if (numeric and len(labels) > _MOST_CLASSES) or (len(labels) > 2 and len(labels) > rows // 2):
+        raise InputError(
+            f"{what}: expected few classes with several rows each. Got {len(labels):,} different values in {rows:,} "
+            "rows. Choose another column, or group its values."
+        )
 
 
 def checked_weights(weight: Array, column: str, name: RowName) -> Array:

@@ -42,7 +42,7 @@ def hausman(difference: Array, spread: Array, hypothesis: str) -> Test:
             name="Hausman-McFadden", hypothesis=hypothesis, statistic=statistic, degrees=degrees, p=None, note=note
         )
     note = "" if np.all(roots[used] > 0) else "the difference of the covariances is not positive definite"
-    p = float(stats.chi2.sf(statistic, degrees))
+    p = float(stats.chi2.sf(statistic, degrees)) if degrees else None
     return Test(name="Hausman-McFadden", hypothesis=hypothesis, statistic=statistic, degrees=degrees, p=p, note=note)
 
 

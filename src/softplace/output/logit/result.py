@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from softplace.errors import InputError, nearest
 from softplace.output.logit import comparison, effects, independence, solver
+from softplace.output.logit._centred import Centred
 from softplace.output.logit._maximum import maximum
 from softplace.output.logit.bootstrap import Bootstrap
 from softplace.output.logit.comparison import Fit, Test
@@ -146,8 +147,9 @@ class LogitResult:
             if self.prepared is None:
                 raise InputError("'errors' of arrays take 'groups'. Got a column. Fit with groups=... and 'cluster'.")
             groups = group_codes(self.prepared, str(chosen.column))
+        coefficients = self._centred.from_raw(self.solution.coefficients)
         spread, resampled = estimated_covariance(
-            self.X, self.codes, self.solution, chosen, self.weight, self.weights_are, groups, self.seed
+            self._centred, self.codes, coefficients, chosen, self.weight, self.weights_are, groups, self.seed
         )
         return replace(self, errors=chosen, groups=groups, base_covariance=spread, bootstrap=resampled)
 
@@ -211,6 +213,8 @@ class LogitResult:
         Raises:
             InputError: The hypothesis cannot be read, is no model within this one, or has no such test.
         """
+        if not isinstance(hypothesis, str):
+            raise InputError(f"'hypothesis' must be a text. Got {type(hypothesis).__name__}. Write e.g. 'income = 0'.")
         known = ("wald", "likelihood-ratio", "score")
         if by is not None and by not in known:
             raise InputError(f"Unknown 'by' {by!r}. {nearest(str(by), known)}")
@@ -244,9 +248,10 @@ class LogitResult:
         if len(self.classes) < 3:
             raise InputError("independence of irrelevant alternatives needs three classes or more. Got 2.")
         self._needs_likelihood("tests of independence of irrelevant alternatives")
+        X, coefficients = self._centred.X, self._centred.from_raw(self.solution.coefficients)
         return independence.hausman_mcfadden(
-            self.X, self.codes, self.solution.coefficients, self.class_names, self.weight
-        ) + independence.small_hsiao(self.X, self.codes, self.class_names, seed=self.seed, weight=self.weight)
+            X, self.codes, coefficients, self.class_names, self.weight
+        ) + independence.small_hsiao(X, self.codes, self.class_names, seed=self.seed, weight=self.weight)
 
     def predict(self, data: Any = None, *, drop_missing: bool = False) -> "pd.DataFrame":
         """Probabilities of each class for new rows, coded as the fitted ones.
@@ -314,6 +319,11 @@ class LogitResult:
 
         write_logit_page(Path(path), self, command=command, at=at)
 
+    @cached_property
+    def _centred(self) -> Centred:
+        """The columns for what inverts matrices; statistics do not depend on it."""
+        return Centred.of(self.X)
+
     def _model(self) -> effects.Model:
         return effects.Model(
             design=self.design,
@@ -335,7 +345,8 @@ class LogitResult:
     def _nested(self, smaller: Array, names: Sequence[str], hypothesis: str) -> list[Test]:
         """Likelihood-ratio, score and (where columns are left out) Wald tests of a model within this one."""
         self._needs_likelihood(f"tests of {quoted(hypothesis)}")
-        inside = comparison.within(self.X, smaller)
+        smaller = Centred.of(smaller).X
+        inside = comparison.within(self._centred.X, smaller)
         rank = int(np.linalg.matrix_rank(smaller)) if smaller.size else 0
         if inside is None or rank >= len(self.columns):
             raise InputError(
@@ -351,7 +362,7 @@ class LogitResult:
             tests.append(self._wald(np.eye(len(self.columns))[left_out], np.zeros(len(left_out)), hypothesis))
         tests.append(comparison.likelihood_ratio(self.loglikelihood, fit.loglikelihood, degrees, hypothesis))
         restricted = fit.coefficients @ inside.T
-        tests.append(comparison.score(self.X, self.codes, restricted, degrees, hypothesis, self.weight))
+        tests.append(comparison.score(self._centred.X, self.codes, restricted, degrees, hypothesis, self.weight))
         return tests
 
     def _linear(self, hypothesis: str) -> list[Test]:

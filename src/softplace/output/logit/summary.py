@@ -3,6 +3,7 @@
 No axes.
 """
 
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,9 @@ def term_tests(result: "LogitResult") -> list[Test]:
         if term != INTERCEPT and columns:
             try:
                 found.append(result.term_test(term))
-            except InputError:  # the covariance of clusters or resamples has too low a rank to test it
-                continue
+            except InputError:
+                note = "the covariance, of few groups or resamples, has too low a rank to test it"
+                found.append(Test(name="Wald", hypothesis=term, statistic=nan, degrees=0, p=None, note=note))
     return found
 
 
