@@ -11,6 +11,7 @@ BENCHMARKS = {
     "fleet": "training many small networks",
     "latent": "categorical autoencoders against Pyro and a plain loop, and a fleet of them",
     "logit": "multinomial logits against statsmodels and scikit-learn, and streams of rows",
+    "logit_statistics": "errors, effects, resamples and conditional logits beside statsmodels",
     "maps": "maps against torch and the package entmax",
     "memory": "NTM and DNC against pytorch-ntm, pytorch-dnc and RobertCsordas/dnc",
     "output": "the loss of a linear head and other heads against PyTorch's, in time and memory",
@@ -26,7 +27,7 @@ def main() -> int:
     if unknown or (not chosen and {"-h", "--help"} & set(options)):
         if unknown:
             print(f"Unknown benchmark {unknown[0]!r}.", file=sys.stderr)
-        print(__doc__, *(f"{name:13}{what}" for name, what in BENCHMARKS.items()), sep="\n")
+        print(__doc__, *(f"{name:18}{what}" for name, what in BENCHMARKS.items()), sep="\n")
         return 2 if unknown else 0
     code = 0
     for name in chosen or BENCHMARKS:

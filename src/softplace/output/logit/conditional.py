@@ -327,11 +327,13 @@ def _check_identified(
     still = np.abs(within).max(0) <= 1e-12 * np.maximum(np.abs(choices.Z).max(0), 1e-300)
     if still.any():
         alternative, column = names[int(still.argmax())]
-        of = f" of {alternative}" if alternative else ""
+        what = f"column {quoted(column)}" + (f" of {alternative}" if alternative else "")
+        way_out = f"Put a column of the choosers after '|', e.g. '... | {column}'."
+        if alternative:
+            way_out = "It is the same for every chooser who has that alternative: leave it out."
         raise InputError(
-            f"column {quoted(column)}{of}: expected values that differ among a chooser's alternatives. Got the same "
-            "for every chooser, so its coefficient cannot be told. Put a column of the choosers after '|', e.g. "
-            f"'... | {column}'."
+            f"{what}: expected values that differ among a chooser's alternatives. Got the same for every chooser, so "
+            f"its coefficient cannot be told. {way_out}"
         )
     kept, _ = independent_columns(choices)
     if len(kept) < choices.Z.shape[1]:

@@ -20,11 +20,11 @@ _BLOCK = 1 << 16
 
 
 def hausman(difference: Array, spread: Array, hypothesis: str) -> Test:
-    """Hausman's test of estimates, `d^T (V_efficient_less)^- d`.
+    """Hausman's test of two estimates of the same parameters, `d^T V^- d`.
 
     Args:
         difference: d, (Q,), those of the smaller choice set less those of all.
-        spread: The covariance of the smaller set's less that of all, (Q, Q). In finite samples it need not be positive
+        spread: V, the covariance of the smaller set's estimates less that of all, (Q, Q). In finite samples it need not be positive
             definite; the statistic may then be negative, which is said, and no p is given.
         hypothesis: In words.
 
