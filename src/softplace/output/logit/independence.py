@@ -24,11 +24,11 @@ def hausman(difference: Array, spread: Array, hypothesis: str) -> Test:
 
     Args:
         difference: d, (Q,), those of the smaller choice set less those of all.
-        spread: V, the covariance of the smaller set's estimates less that of all, (Q, Q). In finite samples it need not be positive
-            definite; the statistic may then be negative, which is said, and no p is given.
+        spread: V, the covariance of the smaller set's estimates less that of all, (Q, Q). In finite samples it need not
+            be positive definite; the statistic may then be negative, which is said, and no p is given.
         hypothesis: In words.
 
-    Source: Hausman and McFadden 1984, Econometrica 52, eq. 1.5; the degrees are the rank of the spread.
+    Source: Hausman and McFadden 1984, Econometrica 52, 1219-1240; the degrees are the rank of the spread.
     """
     scale = np.sqrt(np.abs(np.diag(spread)))
     scale[scale == 0.0] = 1.0

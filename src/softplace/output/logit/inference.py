@@ -129,7 +129,7 @@ def covariance(
 
     - "observed": `I^-1`.
     - "hc0": the sandwich `I^-1 (sum_i s_i s_i^T) I^-1`, right for the coefficients nearest to the truth where the model
-      is wrong (Huber 1967; White 1982, eq. 3.2).
+      is wrong (Huber 1967; White 1982).
     - "hc1": "hc0" times `N / (N - Q)`, the factor of small samples of linear regression (as R's `sandwich`).
     - "cluster": the sandwich with the scores summed within each group, times `G / (G - 1)`, G groups (as Stata's
       `mlogit, vce(cluster)` and R's `vcovCL`; statsmodels' has `(N - 1) / (N - Q)` besides).
