@@ -5,7 +5,7 @@ import pytest
 
 from softplace.errors import InputError
 from softplace.output.logit import fit, fit_arrays
-from softplace.output.logit.independence import hausman
+from softplace.output.logit.independence import hausman, small_hsiao
 from tests.output.logit import hsbdemo
 from tests.output.logit.data import draws, fitted
 
@@ -73,6 +73,15 @@ def test_tests_hold_where_odds_are_independent_and_reject_where_two_classes_are_
     scores = np.hstack([car, 1.5 * x + taste, -0.5 * x + taste + 0.3]) + generator.gumbel(size=(4000, 3))
     broken = fit_arrays(x, scores.argmax(1)).independence()
     assert min(test.p for test in broken if test.name == "generalised Hausman" and test.p is not None) < 1e-3
+
+
+def test_the_statistic_of_small_and_hsiao_has_the_mean_of_its_degrees() -> None:
+    shares = []
+    for seed in range(20):
+        X, y = draws(rows=300, width=1, seed=seed)
+        design = np.column_stack([np.ones(300), X])
+        shares += [test.statistic / test.degrees for test in small_hsiao(design, y, ("a", "b", "c"), seed=seed)]
+    assert np.mean(shares) == pytest.approx(1.0, abs=0.55)  # three standard errors of 20 draws with 2 degrees
 
 
 def test_seeds_halve_the_rows_otherwise() -> None:
