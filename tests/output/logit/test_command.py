@@ -76,6 +76,8 @@ def test_names_are_escaped_in_each_form() -> None:
     assert "$<$0.0001" in hostile.latex()
     assert "&lt;img&gt;" in hostile.html()
     assert "<img" not in hostile.html()
+    broken = Table(title="t", columns=("name", "n"), rows=(("two\nlines", 1),))
+    assert broken.text().splitlines()[-1] == "two lines  1"
 
 
 def test_values_that_are_no_numbers_are_null_in_json() -> None:

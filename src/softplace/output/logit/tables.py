@@ -120,7 +120,7 @@ def show(value: Cell, column: str = "", digits: int = 4) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, float):
-        return f"{value:,}" if isinstance(value, int) else value
+        return f"{value:,}" if isinstance(value, int) else re.sub(r"\s+", " ", value)
     if column in P_COLUMNS and value < 1e-4:
         return "<0.0001"
     if column in P_COLUMNS and math.isfinite(value):
