@@ -13,7 +13,7 @@ from softplace.output.logit._ascent import DENSE_LIMIT, Climb, Dense, Null, clim
 from softplace.output.logit._likelihood import BLOCK, Block
 from softplace.output.logit._rows import Frame, Level, Moments, Piece, Pieces, blocks_of
 
-_SAMPLE = 40
+_SAMPLE = 25
 """Rows per coefficient of the smallest sample."""
 _SMALL = 2_000_000
 """Rows times coefficients up to which everything is in float64."""
