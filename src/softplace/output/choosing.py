@@ -17,7 +17,7 @@ from softplace.maps._linear_arguments import check_extras, check_head
 ENTRIES = 1 << 21
 """Logits in a block."""
 FIRST = 256
-"""Classes that are looked at first where probabilities decide how many are kept; four times more where too few."""
+"""Classes that are looked at first where probabilities decide how many are kept; sixteen times more where too few."""
 
 
 class Choices(NamedTuple):
@@ -257,7 +257,7 @@ def _kept(
         # Where the last one looked at is inside, there may be more.
         if look == size or top_k is not None or not bool(inside[:, -1].any()):
             return values.masked_fill(~inside, -math.inf), index
-        look = min(4 * look, size)
+        look = min(16 * look, size)
 
 
 def _gumbel(scores: Tensor, generator: torch.Generator | None) -> Tensor:

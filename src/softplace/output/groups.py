@@ -129,11 +129,14 @@ def grouped_softmax(
     given = rows[taken]
     losses = cross_entropy(_logits(given, group_weight, group_bias), which, reduction="none")
     present, sizes = torch.unique_consecutive(which, return_counts=True)
+    # One selection and one split: the gradient of a selection is as large as the weight.
+    lengths = [end - start for start, end in pairwise(groups.starts)]
+    matrices = torch.split(weight.index_select(0, groups.order), lengths)
+    rest = [None] * len(lengths) if bias is None else torch.split(bias.index_select(0, groups.order), lengths)
     parts = zip(present.tolist(), torch.split(given, sizes.tolist()), torch.split(answers, sizes.tolist()), strict=True)
     within = []
     for number, some, wanted in parts:
-        members = groups.order[groups.starts[number] : groups.starts[number + 1]]
-        logits = _logits(some, weight[members], None if bias is None else bias[members])
+        logits = _logits(some, matrices[number], rest[number])
         within.append(cross_entropy(logits, groups.place[wanted], reduction="none"))
     losses = losses + torch.cat(within) if within else losses
     spread = losses.new_zeros(flat.shape).index_copy(0, taken, losses)
