@@ -78,7 +78,7 @@ def adaptive_softmax(
     Raises:
         TypeError, ValueError: As `linear_cross_entropy`, with the class counted over head and tails.
 
-    Source: Grave et al. 2017 (arXiv:1609.04309), section 4. The values are those of
+    Source: Grave et al. 2017 (arXiv:1609.04309). The values are those of
     `torch.nn.AdaptiveLogSoftmaxWithLoss`, which takes one leading axis and has neither `ignore_index` nor `reduction`.
 
     >>> import torch

@@ -61,7 +61,7 @@ def grouped(group: Tensor) -> Groups:
 def frequency_groups(counts: Tensor, groups: int) -> Tensor:
     """The group of each class, (V,), such that groups have about the same count: frequent classes are among few.
 
-    Source: Mikolov et al. 2011 ("Extensions of recurrent neural network language model"), section 3.
+    Source: Mikolov et al. 2011 ("Extensions of recurrent neural network language model").
 
     >>> frequency_groups(torch.tensor([1, 6, 1, 1, 3]), 2).tolist()
     [1, 0, 1, 1, 1]
@@ -109,7 +109,7 @@ def grouped_softmax(
     Raises:
         TypeError, ValueError: As `linear_cross_entropy`; the groups do not fit the weights.
 
-    Source: Goodman 2001 (arXiv:cs/0108006), eq. 2.
+    Source: Goodman 2001 (arXiv:cs/0108006).
 
     >>> import torch
     >>> groups = grouped(torch.tensor([0, 0, 1]))

@@ -113,7 +113,7 @@ def hierarchical_softmax(
     Raises:
         TypeError, ValueError: As `linear_cross_entropy`; the tree does not fit the weight.
 
-    Source: Morin and Bengio 2005, eq. 3; with Huffman's tree Mikolov et al. 2013 (arXiv:1310.4546), eq. 3.
+    Source: Morin and Bengio 2005; with Huffman's tree Mikolov et al. 2013 (arXiv:1310.4546), eq. 3.
 
     >>> import torch
     >>> tree = balanced_tree(4)

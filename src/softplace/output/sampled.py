@@ -54,7 +54,7 @@ def sampled_softmax(
         TypeError, ValueError: As `linear_cross_entropy`.
         InputError: The count is below 1, or the sampler is of another number of classes.
 
-    Source: Bengio and Senecal 2008 (importance sampling); Blanc and Rendle 2018 (arXiv:1712.00527), section 2.2, for
+    Source: Bengio and Senecal 2008 (importance sampling); Blanc and Rendle 2018 (arXiv:1712.00527) for
     the correction. TensorFlow's `sampled_softmax_loss` corrects the target's logit too.
 
     >>> import torch
@@ -84,7 +84,7 @@ def candidate_softmax(
     """Cross-entropy over the target and given candidates alone, without a correction.
 
     With the targets of a part of the data as its candidates it is the approximation of Jean et al. 2015
-    (arXiv:1412.2007), section 3.2: sampled softmax whose q is uniform over the part, so that the correction cancels.
+    (arXiv:1412.2007), section 3: sampled softmax whose q is uniform over the part, so that the correction cancels.
 
     Args:
         candidates: Class indices, (S,); each counts once, and the target once.
@@ -138,8 +138,8 @@ def nce(
 
     Arguments, Returns and Raises: as `sampled_softmax`. ValueError where q(y) is 0 (looked at on a CPU).
 
-    Source: Gutmann and Hyvarinen 2012, eq. 8 (with nu = S noise samples to one of data); for language models Mnih and
-    Teh 2012 (arXiv:1206.6426), eq. 7.
+    Source: Gutmann and Hyvarinen 2012 (with nu = S noise samples to one of data); for language models Mnih and
+    Teh 2012 (arXiv:1206.6426).
 
     >>> import torch
     >>> from softplace.output import Uniform
