@@ -99,7 +99,9 @@ def test_a_page_is_written_and_can_be_made_again(command: Command, data: str, tm
         "softplace logit table.csv &#39;y ~ x + C(region)&#39; --reference c --errors robust --test &#39;x = 0&#39;"
         in page
     )
-    named = command("logit", data, FORMULA, "--out", "one.html", "--format", "json")
+    named = command("logit", data, FORMULA, "--out", "one.html", "--format", "json", "--level", "0.9")
+    assert "Intervals are of 90 %" in (again := (tmp_path / "one.html").read_text(encoding="utf-8"))
+    assert "--level 0.9 --out one.html" in again
     assert (tmp_path / "one.html").is_file()
     json.loads(named.out)
 

@@ -175,6 +175,7 @@ def test_names_within_names_are_told_apart() -> None:
         ("y9 = 0", "no column 'y9'"),
         ("x1 x2 = 0", r"expected \+ or - before 'x2"),
         ("x1 = 0, x1 = 0", "must be of 4 independent equations. Got 2"),
+        ("2: x1 = 0, x1 = 0", "must be of 2 independent equations. Got 1"),
         ("x1 = 0 = x2", "expected one '='"),
         ("", "expected one '='"),
         ("y ~ x1", "a fit of arrays has no formula"),

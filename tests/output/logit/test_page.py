@@ -45,6 +45,24 @@ def test_odds_ratios_of_one_standard_deviation(result: LogitResult) -> None:
         assert row["low"] < row["odds ratio"] < row["high"]  # type: ignore[operator]
 
 
+def test_counts_are_repeated_rows_and_intervals_have_the_level_that_is_asked_for() -> None:
+    data = table()
+    counts = np.random.default_rng(0).integers(1, 4, len(data))
+    weighted = logit_report(fit("y ~ x + z", data.assign(n=counts), weights="n"), level=0.8)
+    repeated = fit("y ~ x + z", data.loc[np.repeat(data.index, counts)].reset_index(drop=True))
+    assert sum("of 80 %" in line for line in weighted.places[0].method) == 1
+    drawn = {each.key: each for section in weighted.places[0].sections for each in section.figures}
+    ends = np.exp(np.std(np.repeat(data.x, counts)) * repeated.conf_int(0.8)[:, 1])
+    found = [[row["low"], row["high"]] for row in drawn["odds-ratios"].rows if row["column"] == "x"]
+    np.testing.assert_allclose(found, ends, rtol=1e-6)
+    effects = repeated.marginal_effects().conf_int(0.8)[0] * np.std(np.repeat(data.x, counts))
+    found = [[row["low"], row["high"]] for row in drawn["marginal-effects"].rows[:3]]
+    np.testing.assert_allclose(found, effects, rtol=1e-4, atol=1e-7)
+    assert "80 %" in drawn["profile-x"].caption
+    found = [[row["low"], row["high"]] for row in drawn["profile-x"].rows]
+    np.testing.assert_allclose(found, repeated.profile("x").conf_int(0.8).reshape(-1, 2), atol=1e-6)
+
+
 def test_effects_and_profiles_are_those_of_the_result(result: LogitResult) -> None:
     drawn = figures(result, at="means")
     effects = result.marginal_effects("means")

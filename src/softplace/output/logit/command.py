@@ -78,9 +78,10 @@ def run(
     if out is None:
         return text
     path = _page_path(out)
-    options = _options(common | {"effects": effects, "tests": tests, "independence": independence, "out": out})
+    more = {"effects": effects, "tests": tests, "independence": independence, "level": level, "out": out}
+    options = _options(common | more)
     command = command_of(data, formula, options)
-    write_logit_page(path, result, command=command, at=effects or "average", tests=found)
+    write_logit_page(path, result, command=command, at=effects or "average", tests=found, level=level)
     return text if form != "text" else f"{text}\n\nPage: {path.absolute()}"
 
 
@@ -127,7 +128,7 @@ def _page_path(out: str) -> Path:
 
 
 def _options(given: dict[str, Any]) -> list[str]:
-    usual = {"errors": "observed", "weights_are": "counts", "seed": 0}
+    usual = {"errors": "observed", "weights_are": "counts", "seed": 0, "level": 0.95}
     words: list[str] = []
     for name, value in given.items():
         if value is None or value is False or value == usual.get(name) or value == ():

@@ -14,6 +14,7 @@ import softplace
 from softplace.output.logit.comparison import Test
 from softplace.output.logit.design import INTERCEPT
 from softplace.output.logit.effects import At, Effects
+from softplace.output.logit.inference import Array
 from softplace.output.logit.summary import facts, term_tests
 from softplace.output.logit.tables import show
 from softplace.report.page import write_page
@@ -29,18 +30,29 @@ MOST_PROFILES = 12
 
 
 def write_logit_page(
-    path: Path, result: "LogitResult", *, command: str | None = None, at: At = "average", tests: Sequence[Test] = ()
+    path: Path,
+    result: "LogitResult",
+    *,
+    command: str | None = None,
+    at: At = "average",
+    tests: Sequence[Test] = (),
+    level: float = 0.95,
 ) -> None:
     """Write `logit_report(result)` as one HTML file, in one step.
 
     Raises:
         InputError: The folder cannot be written; an old page then stays as it was.
     """
-    write_page(logit_report(result, command=command, at=at, tests=tests), path)
+    write_page(logit_report(result, command=command, at=at, tests=tests, level=level), path)
 
 
 def logit_report(
-    result: "LogitResult", *, command: str | None = None, at: At = "average", tests: Sequence[Test] = ()
+    result: "LogitResult",
+    *,
+    command: str | None = None,
+    at: At = "average",
+    tests: Sequence[Test] = (),
+    level: float = 0.95,
 ) -> Report:
     """All that the page of a multinomial logit says.
 
@@ -49,12 +61,13 @@ def logit_report(
         command: What made it, for "Do it again".
         at: Where effects are taken.
         tests: More tests to print.
+        level: Of the intervals.
     """
     effects = result.marginal_effects(at) if result.design.variables else None
     sections = [
-        Section(key="odds", title="Odds ratios", verdict=None, figures=_odds(result)),
-        Section(key="effects", title="Marginal effects", verdict=None, figures=_effects(result, effects)),
-        Section(key="profiles", title="Predicted probabilities", verdict=None, figures=_profiles(result)),
+        Section(key="odds", title="Odds ratios", verdict=None, figures=_odds(result, level)),
+        Section(key="effects", title="Marginal effects", verdict=None, figures=_effects(result, effects, level)),
+        Section(key="profiles", title="Predicted probabilities", verdict=None, figures=_profiles(result, level)),
         Section(key="tests", title="Tests", verdict=None, text=_test_lines([*term_tests(result), *tests])),
         Section(key="fit", title="Fit", verdict=None, text=_fit_lines(result), figures=[_confusion(result)]),
     ]
@@ -67,8 +80,8 @@ def logit_report(
         method=[
             "A multinomial logit: the logarithm of P(class) / P(reference) is a sum of the columns times coefficients, "
             "which are those of largest likelihood. It is softmax of linear scores, trained with cross-entropy.",
-            f"Standard errors: {result.estimates.errors}. Intervals are of 95 %, of the normal distribution; those of "
-            "effects and probabilities by the delta method.",
+            f"Standard errors: {result.estimates.errors}. Intervals are of {100 * level:.4g} %, of the normal "
+            "distribution; those of effects and probabilities by the delta method.",
             "An effect is the derivative of a probability by a number, or its change from a category's first level; "
             f"{'averaged over the rows' if effects is None else effects.at}.",
         ],
@@ -114,22 +127,29 @@ def _answer(result: "LogitResult", effects: Effects | None) -> str:
 def _spread(result: "LogitResult", variable: str) -> float:
     """What one unit of a figure is: a standard deviation of a number, 1 of a change of levels."""
     found = result.design.variables[variable]
-    return float(np.std(result.design.values(variable))) if found.levels is None and not found.opaque else 1.0
+    number = found.levels is None and not found.opaque
+    return _deviation(result.design.values(variable), result.weight) if number else 1.0
 
 
-def _column_spread(values: np.ndarray) -> tuple[float, str]:
+def _deviation(values: Array, weight: Array | None) -> float:
+    """The standard deviation of the rows, or of what they count."""
+    mean = np.average(values, weights=weight)
+    return float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))
+
+
+def _column_spread(values: Array, weight: Array | None) -> tuple[float, str]:
     if np.all((values == 0.0) | (values == 1.0)):
         return 1.0, "1 for 0"
-    spread = float(np.std(values))
+    spread = _deviation(values, weight)
     return (spread, f"one SD, {show(spread)}") if spread > 0 else (1.0, "1")
 
 
-def _odds(result: "LogitResult") -> list[Figure]:
-    estimates, bounds = result.estimates, result.estimates.conf_int()
+def _odds(result: "LogitResult", level: float) -> list[Figure]:
+    estimates, bounds = result.estimates, result.estimates.conf_int(level)
     z = np.abs(np.nan_to_num(estimates.z)).reshape(len(result.classes) - 1, -1).max(0)
     ranked = [at for at in np.argsort(-z).tolist() if result.columns[at] != INTERCEPT]
     shown = {result.columns[at] for at in ranked[:MOST_COLUMNS]}
-    units = {name: _column_spread(result.X[:, at]) for at, name in enumerate(result.columns)}
+    units = {name: _column_spread(result.X[:, at], result.weight) for at, name in enumerate(result.columns)}
     rows: list[dict[str, Value]] = []
     for at, (name, column) in enumerate(estimates.names):
         if column in shown:
@@ -166,10 +186,10 @@ def _odds(result: "LogitResult") -> list[Figure]:
     ]
 
 
-def _effects(result: "LogitResult", effects: Effects | None) -> list[Figure]:
+def _effects(result: "LogitResult", effects: Effects | None, level: float) -> list[Figure]:
     if effects is None:
         return []
-    bounds = effects.conf_int()
+    bounds = effects.conf_int(level)
     rows: list[dict[str, Value]] = []
     for v, (variable, change) in enumerate(effects.names[:MOST_COLUMNS]):
         unit = _spread(result, variable) if change == "d/dx" else 1.0
@@ -204,11 +224,11 @@ def _effects(result: "LogitResult", effects: Effects | None) -> list[Figure]:
     ]
 
 
-def _profiles(result: "LogitResult") -> list[Figure]:
+def _profiles(result: "LogitResult", level: float) -> list[Figure]:
     figures = []
     for variable in [each for each in result.design.variables.values() if not each.opaque][:MOST_PROFILES]:
         found = result.profile(variable.name)
-        bounds = found.conf_int()
+        bounds = found.conf_int(level)
         number = variable.levels is None
         rows: list[dict[str, Value]] = [
             {
@@ -227,7 +247,7 @@ def _profiles(result: "LogitResult") -> list[Figure]:
                 kind="curve" if number else "interval",
                 title=f"Predicted probabilities over {variable.name}",
                 caption=f"The mean over the rows with {variable.name} set to each value and all else as it is; with "
-                "intervals of 95 %.",
+                f"intervals of {100 * level:.4g} %.",
                 x=own if number else probability,
                 y=probability if number else own,
                 rows=rows,

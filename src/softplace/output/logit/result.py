@@ -309,7 +309,7 @@ class LogitResult:
 
         return as_json(summary_values(self, level))
 
-    def page(self, path: str | Path, *, command: str | None = None, at: At = "average") -> None:
+    def page(self, path: str | Path, *, command: str | None = None, at: At = "average", level: float = 0.95) -> None:
         """Write everything as one HTML page that needs no network.
 
         Raises:
@@ -317,7 +317,7 @@ class LogitResult:
         """
         from softplace.output.logit.page import write_logit_page
 
-        write_logit_page(Path(path), self, command=command, at=at)
+        write_logit_page(Path(path), self, command=command, at=at, level=level)
 
     @cached_property
     def _centred(self) -> Centred:
@@ -372,8 +372,7 @@ class LogitResult:
         text = tail if one_class is not None else hypothesis
         matrix, values = parse_hypothesis(text, self.columns, self.design.terms)
         if one_class is not None:
-            unit = np.eye(len(names))[[names.index(one_class)]]
-            return [comparison.wald(self.estimates, np.kron(unit, matrix).astype(np.float64), values, hypothesis)]
+            return [self._wald(matrix, values, hypothesis, np.eye(len(names))[[names.index(one_class)]])]
         picks = np.abs(matrix).sum(1) == np.abs(matrix).max(1)
         left_out = sorted({int(at) for at in np.abs(matrix).argmax(1)})
         zeros = bool(np.all(picks)) and not np.any(values) and len(left_out) == len(matrix) < len(self.columns)
@@ -382,11 +381,12 @@ class LogitResult:
             return self._nested(np.delete(self.X, left_out, axis=1), names, hypothesis)
         return [self._wald(matrix, values, hypothesis)]
 
-    def _wald(self, matrix: Array, values: Array, hypothesis: str) -> Test:
-        free = len(self.classes) - 1
+    def _wald(self, matrix: Array, values: Array, hypothesis: str, classes: Array | None = None) -> Test:
+        """Of every class, or of those that are rows of `classes`."""
+        units: Array = np.eye(len(self.classes) - 1) if classes is None else classes
         try:
             return comparison.wald(
-                self.estimates, np.kron(np.eye(free), matrix).astype(np.float64), np.tile(values, free), hypothesis
+                self.estimates, np.kron(units, matrix).astype(np.float64), np.tile(values, len(units)), hypothesis
             )
         except ValueError as error:
             raise InputError(str(error)) from None
