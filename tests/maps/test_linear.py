@@ -258,6 +258,34 @@ def test_bad_numbers(name: str, dtype: torch.dtype) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_infinite_losses_have_the_gradient_of_the_plain_loss(dtype: torch.dtype) -> None:
+    *leaves, target = parts(dtype)
+    hidden, weight, bias = leaves[0], leaves[1].detach(), leaves[2].detach().clone()
+    bias[7] = -torch.inf
+    target[2] = 7
+    loss = linear_cross_entropy(hidden, weight, target, bias, reduction="sum")
+    (made,) = torch.autograd.grad(loss, hidden)
+    plain = LOSSES["softmax"](linear(hidden, weight, bias).to(loss.dtype), target, reduction="sum")
+    (expected,) = torch.autograd.grad(plain, hidden)
+    assert loss == plain == torch.inf
+    assert not made[2].any()
+    torch.testing.assert_close(made, expected, rtol=3e-2 if dtype == torch.bfloat16 else 1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@every_map
+def test_smoothing_with_a_score_of_plus_infinity(name: str, dtype: torch.dtype, smoothing: float) -> None:
+    *leaves, target = parts(dtype)
+    hidden, weight, bias = (each.detach().clone() for each in leaves)
+    bias[8] = torch.inf
+    target[:2] = torch.tensor([8, 7])
+    rows = linear_cross_entropy(hidden, weight, target, bias, map=name, label_smoothing=smoothing, reduction="none")
+    assert rows[0] == (torch.inf if smoothing else 0.0)
+    assert rows[1] == torch.inf
+
+
 @pytest.mark.parametrize("shift", [1e4, -1e4])
 def test_large_logits(shift: float) -> None:
     *leaves, target = parts(torch.float32)

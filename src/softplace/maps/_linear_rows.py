@@ -151,7 +151,7 @@ def _row_losses(
         own = torch.where(given == top, 0.0, top - given)  # not inf - inf
         own = torch.where(given.isnan(), given, own)
         mass = torch.ones_like(own)
-    spread = top - scores.mean(-1) if e else own
+    spread = torch.where(top == torch.inf, top, top - scores.mean(-1)) if e else own  # not inf - inf
     weights = MAPS[options.map](scores, out=scores)
     largest = weights.amax(-1)
     columns = None

@@ -284,9 +284,10 @@ def _by_blocks(
     half = options.narrow != options.wide and hidden.is_cpu
     if half and options.map == "softmax" and not target.is_floating_point():
         found = _linear_columns.statistics(hidden, weight, bias, target, options)
-        if not can_look(found.total) or bool(found.normaliser.isfinite().all()):
+        lost = found.rows(options, weight.shape[0])
+        if not can_look(found.total) or bool(lost.loss.isfinite().all()):
             made = _linear_columns.gradients(hidden, weight, bias, target, found.normaliser, options, wanted, scale)
-            return found.rows(options, weight.shape[0]), made
+            return lost, made
     return _linear_rows.by_rows(hidden, weight, bias, target, options, wanted, scale)
 
 
