@@ -100,6 +100,16 @@ def test_bad_numbers(found: list[dict[str, Any]]) -> None:
             torch.testing.assert_close(each, expected, equal_nan=True)
 
 
+def test_an_infinite_loss_has_the_gradient_of_one_process(found: list[dict[str, Any]]) -> None:
+    hidden, weight, bias, target = parts()
+    bias[0], target[1, 0] = -torch.inf, 0
+    leaves = [each.requires_grad_() for each in (hidden, weight)]
+    loss = maps.cross_entropy(linear(*leaves, bias), target)
+    compare(found, "infinite", graded(loss, leaves), 2, rtol=0, atol=1e-12)
+    scores = linear(*leaves, bias).detach().requires_grad_()
+    compare(found, "scores infinite", graded(maps.cross_entropy(scores, target), [scores]), 1, rtol=0, atol=1e-12)
+
+
 def test_errors_are_the_same_on_all_processes(found: list[dict[str, Any]]) -> None:
     head, scores = "vocabulary_parallel_linear_cross_entropy", "vocabulary_parallel_cross_entropy"
     said = {

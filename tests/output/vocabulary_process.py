@@ -69,6 +69,12 @@ def computed(rank: int, processes: int) -> dict[str, Any]:
         vocabulary_parallel_linear_cross_entropy(spoilt, weight[some], target, banned[some], reduction="none"),
         vocabulary_parallel_cross_entropy(linear(spoilt, weight, banned)[..., some], target, reduction="none"),
     ]
+    hopeless = target.clone()
+    hopeless[1, 0] = 0
+    leaves = [hidden.clone().requires_grad_(), weight[some].clone().requires_grad_()]
+    found["infinite"] = graded(vocabulary_parallel_linear_cross_entropy(*leaves, hopeless, banned[some]), leaves)
+    scores = linear(hidden, weight, banned)[..., some].clone().requires_grad_()
+    found["scores infinite"] = graded(vocabulary_parallel_cross_entropy(scores, hopeless), [scores])
     wrong: list[tuple[str, Any]] = [
         ("range", lambda: vocabulary_parallel_linear_cross_entropy(hidden, weight[some], target + V, bias[some])),
         ("range of scores", lambda: vocabulary_parallel_cross_entropy(scores_of(hidden, weight[some]), target + V)),

@@ -121,8 +121,8 @@ def vocabulary_parallel_linear_cross_entropy(
     Raises:
         As `vocabulary_parallel_cross_entropy`.
 
-    In the forward pass each process sends three or four numbers a token, in the backward pass the gradient of the
-    hidden states. Logits are computed twice.
+    In the forward pass each process sends four numbers a token, in the backward pass the gradient of the hidden states.
+    Logits are computed twice.
     """
     name = "vocabulary_parallel_linear_cross_entropy"
     _check_started(name)
@@ -162,14 +162,15 @@ class _Scores(torch.autograd.Function):
             whole=wide.sum(-1) if options.smoothing else torch.zeros_like(top),
         )
         found = _together(found, options, group)
-        ctx.save_for_backward(scores, found.normaliser, inside, counts, place)
+        # As in one process, a row of infinite loss has no gradient.
+        ctx.save_for_backward(scores, found.normaliser, inside, counts & (found.own != -torch.inf), place)
         ctx.options, ctx.size = options, size
         return torch.where(counts, found.rows(options, size).loss, 0.0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        scores, normaliser, inside, counts, place = ctx.saved_tensors
+        scores, normaliser, inside, learns, place = ctx.saved_tensors
         options, e = ctx.options, ctx.options.smoothing
         shares = (scores.to(options.wide) - normaliser.unsqueeze(-1)).exp_()
         if options.z_loss:
@@ -177,7 +178,7 @@ class _Scores(torch.autograd.Function):
         shares.scatter_add_(-1, place, inside.to(shares.dtype).mul_(e - 1.0).unsqueeze(-1))
         if e:
             shares.sub_(e / ctx.size)
-        shares.mul_(upstream.unsqueeze(-1)).masked_fill_(~counts.unsqueeze(-1), 0.0)
+        shares.mul_(upstream.unsqueeze(-1)).masked_fill_(~learns.unsqueeze(-1), 0.0)
         return shares.to(scores.dtype), None, None, None, None, None, None
 
 
@@ -200,7 +201,7 @@ class _Head(torch.autograd.Function):
             rows = hidden.reshape(counts.numel(), hidden.shape[-1])[taken]
             answers = target.flatten()[taken]
             found = _together(statistics(rows, weight, bias, answers, options, first), options, group)
-            ctx.save_for_backward(hidden, weight, bias, found.normaliser, answers, taken)
+            ctx.save_for_backward(hidden, weight, bias, found.normaliser, found.own == -torch.inf, answers, taken)
             ctx.rest = first, size, options, group
             losses = found.total.new_zeros(target.shape).flatten()
             return losses.index_copy_(0, taken, found.rows(options, size).loss).reshape(target.shape)
@@ -208,11 +209,11 @@ class _Head(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, normaliser, answers, taken = ctx.saved_tensors
+        hidden, weight, bias, normaliser, endless, answers, taken = ctx.saved_tensors
         first, size, options, group = ctx.rest
         wanted = Wanted(*ctx.needs_input_grad[:3])
         with without_autocast(hidden.device):
-            scale = upstream.to(options.wide).flatten()[taken]
+            scale = upstream.to(options.wide).flatten()[taken].masked_fill_(endless, 0.0)
             # In the wide type until it is summed over processes.
             rows = hidden.reshape(upstream.numel(), hidden.shape[-1])[taken].to(options.wide)
             made = gradients(rows, weight, bias, answers, normaliser, options, wanted, scale, first=first, size=size)
