@@ -82,6 +82,10 @@ def test_bad_sizes() -> None:
         AdaptiveSoftmax(0, V, (5,))
     with pytest.raises(InputError, match=r"'divisor' must be at least 1\. Got 0\.5"):
         AdaptiveSoftmax(E, V, (5,), divisor=0.5)
+    with pytest.raises(InputError, match=r"'divisor' must be at least 1\. Got 'four'"):
+        AdaptiveSoftmax(E, V, (5,), divisor="four")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"'cutoffs' must be whole numbers that increase, .* Got 5\. Use"):
+        AdaptiveSoftmax(E, V, 5)  # type: ignore[arg-type]
 
 
 def test_bad_calls() -> None:

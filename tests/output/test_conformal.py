@@ -158,6 +158,8 @@ def test_wrong_arguments_are_named() -> None:
         output.fit_sets(probabilities, labels, score=3)
     with pytest.raises(InputError, match=r"'penalty' and 'free' of RAPS must be finite and at least 0. Got -1 and 5"):
         output.RAPS(penalty=-1)
+    with pytest.raises(InputError, match=r"Got 0\.01 and 1\.5\. Use"):
+        output.RAPS(free=1.5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"'sets' of coverage must be boolean"):
         output.coverage(probabilities, labels)
     sets = output.fit_sets(*sample(100, 3), by_class=True)

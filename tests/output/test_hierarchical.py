@@ -198,5 +198,11 @@ def test_bad_calls() -> None:
         grouped_softmax(hidden, torch.zeros(2, 4), torch.zeros(3, 4), target, groups)
     with pytest.raises(InputError, match=r"'classes' must be at least 2\. Got 1"):
         balanced_tree(1)
+    with pytest.raises(TypeError, match=r"'tree' of HierarchicalSoftmax must be a Tree\. Got NoneType"):
+        HierarchicalSoftmax(4, None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"'counts' must be one or more finite numbers .* Got \[1\.0, -2\.0\]"):
+        frequency_groups(torch.tensor([1.0, -2.0]), 1)
+    with pytest.raises(InputError, match=r"'counts' must be one or more finite numbers .* Got int"):
+        frequency_groups(3, 1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"'groups' must be at most the number of classes, 2\. Got 3"):
         frequency_groups(torch.tensor([1, 1]), 3)

@@ -136,6 +136,8 @@ def test_bad_calls() -> None:
         vocabulary_part(3, 4, 0)
     with pytest.raises(ValueError, match=r"'rank' of vocabulary_part must lie in \[0, 1\]\. Got 2"):
         vocabulary_part(3, 2, 2)
+    with pytest.raises(TypeError, match=r"'processes' of vocabulary_part must be a whole number\. Got float"):
+        vocabulary_part(5, 2.5, 0)  # type: ignore[arg-type]
     target = torch.zeros(2, dtype=torch.long)
     with pytest.raises(RuntimeError, match=r"needs torch\.distributed\. It is not initialised\. Call"):
         vocabulary_parallel_cross_entropy(torch.zeros(2, V), target)

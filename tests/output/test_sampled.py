@@ -216,6 +216,11 @@ def test_bad_calls() -> None:
         sampled_softmax(hidden, weight, target, Uniform(V), 0)
     with pytest.raises(TypeError, match=r"'sampler' of nce must draw classes\. Got str"):
         nce(hidden, weight, target, "uniform", 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"'sampler' must draw classes\. Got NoneType"):
+        SampledSoftmax(E, None, 3)  # type: ignore[arg-type]
+    for loss in (*LOSSES.values(), lambda *given: candidate_softmax(*given, torch.tensor([1]))):
+        with pytest.raises(TypeError, match=r"'weight' of .* must be a floating-point tensor\. Got NoneType"):
+            loss(hidden, None, target)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"'sampler' of nce must be of 12 classes, as 'weight' is\. Got 5"):
         nce(hidden, weight, target, Uniform(5), 3)
     with pytest.raises(ValueError, match=r"must be able to draw each target\. Got the target 11, of probability 0"):
@@ -229,11 +234,12 @@ def test_bad_calls() -> None:
 @pytest.mark.parametrize(
     ("counts", "power", "said"),
     [
-        ([1.0], 1.0, r"must be a tensor of one number per class\. Got list"),
-        (torch.tensor([1.0, -1.0]), 1.0, r"finite, not negative, and not all 0\. Got a sum of 0"),
-        (torch.zeros(3), 1.0, r"not all 0\. Got a sum of 0"),
-        (torch.zeros(0), 1.0, r"Got none"),
-        (torch.tensor([1.0, math.nan]), 1.0, r"Got a sum of nan"),
+        ("12", 1.0, r"'counts' must be one or more finite numbers that are not negative, one per class\. Got str"),
+        (torch.tensor([[1.0]]), 1.0, r"Got a tensor|Got Tensor"),
+        (torch.tensor([1.0, -1.0]), 1.0, r"Got \[1\.0, -1\.0\]"),
+        (torch.zeros(3), 1.0, r"'counts' must not all be 0\. Got zeros alone"),
+        (torch.zeros(0), 1.0, r"Got \[\]"),
+        ([1.0, math.nan], 1.0, r"Got \[1\.0, nan\]"),
         (torch.ones(3), -1.0, r"'power' must be finite and not negative\. Got -1\.0"),
     ],
 )

@@ -13,16 +13,17 @@ def checked(
     weight: Tensor,
     target: Tensor,
     bias: Tensor | None,
-    size: int,
+    size: int | None,
     ignore_index: int,
     reduction: str,
 ) -> Tensor:
     """Check the arguments of a loss of class indices; returns which tokens count.
 
-    `size` is the number of classes, where `weight` has another number of rows.
+    `size` is the number of classes; None: the rows of `weight`.
     """
     check_head(name, hidden, weight, bias)
     check_options(name, 0.0, ignore_index, reduction)
+    size = weight.shape[0] if size is None else size
     if isinstance(target, Tensor) and target.is_floating_point():
         raise TypeError(
             f"'target' of {name} must be class indices (an integer tensor). Got a tensor of {target.dtype}. "

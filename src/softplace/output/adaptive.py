@@ -16,6 +16,7 @@ from softplace.errors import InputError
 from softplace.maps import log_softmax
 from softplace.maps._linear_arguments import check_head
 from softplace.maps.linear import linear_cross_entropy
+from softplace.output._arguments import check_sizes
 from softplace.output._reduction import checked, reduced
 
 
@@ -157,15 +158,15 @@ class AdaptiveSoftmax(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(width=width, classes=classes)
-        edges = [*cutoffs, classes]
-        whole = all(isinstance(each, int) and not isinstance(each, bool) for each in edges)
+        edges = [*cutoffs, classes] if isinstance(cutoffs, Sequence) else []
+        whole = bool(edges) and all(isinstance(each, int) and not isinstance(each, bool) for each in edges)
         if not whole or any(one >= other for one, other in zip([0, *edges], edges, strict=False)):
             raise InputError(
-                f"'cutoffs' must be whole numbers that increase, from 1 to {classes - 1}. Got {list(cutoffs)}. "
-                f"Use e.g. {[max(1, classes // 10)]}."
+                f"'cutoffs' must be whole numbers that increase, from 1 to {classes - 1}. "
+                f"Got {edges[:-1] or cutoffs!r}. Use e.g. {[max(1, classes // 10)]}."
             )
-        if not divisor >= 1.0:
-            raise InputError(f"'divisor' must be at least 1. Got {divisor}. Use 4.0.")
+        if not isinstance(divisor, (int, float)) or not divisor >= 1.0:
+            raise InputError(f"'divisor' must be at least 1. Got {divisor!r}. Use 4.0.")
         where = {"device": device, "dtype": dtype}
         self.head = nn.Linear(width, edges[0] + len(edges) - 1, bias=bias, **where)
         self.projects, self.tails = nn.ModuleList(), nn.ModuleList()
@@ -208,13 +209,6 @@ class AdaptiveSoftmax(nn.Module):
     def log_prob(self, hidden: Tensor) -> Tensor:
         """As `adaptive_log_softmax`."""
         return adaptive_log_softmax(hidden, self.parts)
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raise `InputError` for a size that is no whole number from 1."""
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InputError(f"{name!r} must be a whole number from 1. Got {size!r}. Use e.g. 8.")
 
 
 def _check_parts(name: str, hidden: Tensor, parts: Adaptive) -> None:

@@ -152,7 +152,9 @@ def check_count(argument: str, name: str, value: int, size: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{argument!r} of {name} must be a whole number. Got {kind(value)}. Use e.g. 5.")
     if not 1 <= value <= size:
-        raise ValueError(f"{argument!r} of {name} must lie in [1, {size}], the number of classes. Got {value}.")
+        raise ValueError(
+            f"{argument!r} of {name} must lie in [1, {size}], the number of classes. Got {value}. Use e.g. 1."
+        )
 
 
 def _check(

@@ -72,7 +72,8 @@ class RAPS:
     randomised: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.penalty < math.inf or self.free < 0:
+        number = isinstance(self.penalty, int | float) and 0 <= self.penalty < math.inf
+        if not number or not isinstance(self.free, int) or isinstance(self.free, bool) or self.free < 0:
             raise InputError(
                 f"'penalty' and 'free' of RAPS must be finite and at least 0. Got {self.penalty!r} and {self.free!r}. "
                 "Use e.g. 0.01 and 5."

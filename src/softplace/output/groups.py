@@ -3,6 +3,7 @@
 Axis legend: ... any leading axes, inside N tokens; E width of the hidden state, V classes, G groups.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,8 +15,8 @@ from softplace.errors import InputError
 from softplace.maps import cross_entropy, log_softmax
 from softplace.maps._arguments import kind, wide_type
 from softplace.maps._linear_arguments import check_head
+from softplace.output._arguments import check_sizes, class_counts
 from softplace.output._reduction import checked, reduced
-from softplace.output.adaptive import check_sizes
 
 
 class Groups(NamedTuple):
@@ -58,8 +59,15 @@ def grouped(group: Tensor) -> Groups:
     return Groups(group, order, place, starts)
 
 
-def frequency_groups(counts: Tensor, groups: int) -> Tensor:
+def frequency_groups(counts: Tensor | Sequence[float], groups: int) -> Tensor:
     """The group of each class, (V,), such that groups have about the same count: frequent classes are among few.
+
+    Args:
+        counts: One number per class, (V,), not negative.
+        groups: How many, from 1 to V; there are fewer where a class has the count of several.
+
+    Raises:
+        InputError: Not such numbers.
 
     Source: Mikolov et al. 2011 ("Extensions of recurrent neural network language model").
 
@@ -67,11 +75,13 @@ def frequency_groups(counts: Tensor, groups: int) -> Tensor:
     [1, 0, 1, 1, 1]
     """
     check_sizes(groups=groups)
-    if groups > len(counts):
-        raise InputError(f"'groups' must be at most the number of classes, {len(counts)}. Got {groups}. Use fewer.")
-    order = counts.argsort(descending=True, stable=True)
-    shares = counts[order].double().cumsum(0) - counts[order].double()
-    found = (shares / counts.sum().clamp(min=1) * groups).long().clamp(max=groups - 1)
+    numbers = class_counts(counts)
+    if groups > len(numbers):
+        raise InputError(f"'groups' must be at most the number of classes, {len(numbers)}. Got {groups}. Use fewer.")
+    order = numbers.argsort(descending=True, stable=True)
+    total = numbers.sum()
+    shares = (numbers[order].cumsum(0) - numbers[order]) / torch.where(total > 0.0, total, 1.0)
+    found = (shares * groups).long().clamp(max=groups - 1)
     # A group that a frequent class has jumped over is not left empty.
     found = torch.unique_consecutive(found, return_inverse=True)[1]
     return torch.empty_like(found).scatter_(0, order, found)
@@ -118,7 +128,7 @@ def grouped_softmax(
     """
     name = "grouped_softmax"
     _check_groups(name, hidden, group_weight, weight, groups, group_bias, bias)
-    counts = checked(name, hidden, weight, target, bias, weight.shape[0], ignore_index, reduction)
+    counts = checked(name, hidden, weight, target, bias, None, ignore_index, reduction)
     flat = counts.flatten()
     rows = hidden.reshape(len(flat), hidden.shape[-1])
     taken = flat.nonzero().squeeze(-1)

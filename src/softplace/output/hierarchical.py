@@ -17,8 +17,8 @@ from torch.nn.functional import linear, logsigmoid
 from softplace.errors import InputError
 from softplace.maps._arguments import kind, wide_type
 from softplace.maps._linear_arguments import check_head
+from softplace.output._arguments import check_sizes, class_counts
 from softplace.output._reduction import checked, reduced
-from softplace.output.adaptive import check_sizes
 
 ROWS = 256
 """Tokens whose nodes are gathered at a time."""
@@ -45,12 +45,7 @@ def huffman_tree(counts: Tensor | Sequence[float]) -> Tree:
     >>> huffman_tree([5, 2, 1, 1]).signs.abs().sum(-1).tolist()
     [1, 2, 3, 3]
     """
-    numbers = torch.as_tensor(counts, dtype=torch.float64).tolist() if _are_numbers(counts) else []
-    if len(numbers) < 2 or not all(0.0 <= each < float("inf") for each in numbers):
-        raise InputError(
-            "'counts' must be two or more finite numbers that are not negative, one per class. "
-            f"Got {kind(counts) if not numbers else numbers[:5]}. Use e.g. torch.bincount(targets, minlength=classes)."
-        )
+    numbers = class_counts(counts, 2).tolist()
     size = len(numbers)
     heap = [(number, place) for place, number in enumerate(numbers)]
     heapq.heapify(heap)
@@ -183,6 +178,7 @@ class HierarchicalSoftmax(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(width=width)
+        _check_kind("HierarchicalSoftmax", tree)
         inner = tree.nodes.shape[0] - 1
         self.register_buffer("nodes", tree.nodes.to(device))
         self.register_buffer("signs", tree.signs.to(device))
@@ -199,12 +195,6 @@ class HierarchicalSoftmax(nn.Module):
     def log_prob(self, hidden: Tensor) -> Tensor:
         """As `hierarchical_log_softmax`."""
         return hierarchical_log_softmax(hidden, self.weight, Tree(self.nodes, self.signs), self.bias)
-
-
-def _are_numbers(counts: object) -> bool:
-    if isinstance(counts, Tensor):
-        return counts.dim() == 1 and not counts.is_complex() and counts.dtype != torch.bool
-    return isinstance(counts, Sequence) and all(isinstance(each, (int, float)) for each in counts)
 
 
 def _ways(parent: list[int], side: list[int], size: int) -> Tree:
@@ -225,8 +215,7 @@ def _padded(ways: list[list[tuple[int, int]]]) -> Tree:
 def _check_tree(name: str, hidden: Tensor, weight: Tensor, bias: Tensor | None, tree: Tree) -> int:
     """The number of classes."""
     check_head(name, hidden, weight, bias)
-    if not isinstance(tree, Tree) or tree.nodes.shape != tree.signs.shape or tree.nodes.dim() != 2:
-        raise TypeError(f"'tree' of {name} must be a Tree. Got {kind(tree)}. Use huffman_tree(counts).")
+    _check_kind(name, tree)
     size = tree.nodes.shape[0]
     if weight.shape[0] != size - 1:
         raise ValueError(
@@ -234,3 +223,8 @@ def _check_tree(name: str, hidden: Tensor, weight: Tensor, bias: Tensor | None, 
             f"Got {weight.shape[0]}. A binary tree has one inner node less than leaves."
         )
     return size
+
+
+def _check_kind(name: str, tree: object) -> None:
+    if not isinstance(tree, Tree) or tree.nodes.shape != tree.signs.shape or tree.nodes.dim() != 2:
+        raise TypeError(f"'tree' of {name} must be a Tree. Got {kind(tree)}. Use huffman_tree(counts).")

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from softplace.maps._arguments import kind
 from softplace.maps._linear import Options, Wanted, without_autocast
 from softplace.maps._linear_arguments import check_extras, check_head, check_range, check_target
 from softplace.maps._linear_columns import Statistics, gradients, statistics
@@ -28,18 +29,22 @@ def vocabulary_part(classes: int, processes: int, rank: int) -> range:
     """The classes of a process: parts as equal as can be, the first ones larger by one where V is not divisible.
 
     Raises:
+        TypeError: An argument is no whole number.
         ValueError: More processes than classes, or no such rank.
 
     >>> [vocabulary_part(10, 4, rank) for rank in range(4)]
     [range(0, 3), range(3, 6), range(6, 8), range(8, 10)]
     """
+    for name, value in (("classes", classes), ("processes", processes), ("rank", rank)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name!r} of vocabulary_part must be a whole number. Got {kind(value)}. Use an int.")
     if processes < 1 or classes < processes:
         raise ValueError(
             f"'processes' of vocabulary_part must lie in [1, {classes}], the number of classes. Got {processes}. "
             "Each process holds a class or more."
         )
     if not 0 <= rank < processes:
-        raise ValueError(f"'rank' of vocabulary_part must lie in [0, {processes - 1}]. Got {rank}.")
+        raise ValueError(f"'rank' of vocabulary_part must lie in [0, {processes - 1}]. Got {rank}. Count from 0.")
     least, more = divmod(classes, processes)
     start = rank * least + min(rank, more)
     return range(start, start + least + (rank < more))
@@ -77,7 +82,9 @@ def vocabulary_parallel_cross_entropy(
     name = "vocabulary_parallel_cross_entropy"
     _check_started(name)
     if not isinstance(scores, Tensor) or not scores.is_floating_point() or scores.dim() < 1:
-        raise TypeError(f"'scores' of {name} must be a floating-point tensor (..., C). Got {type(scores).__name__}.")
+        raise TypeError(
+            f"'scores' of {name} must be a floating-point tensor (..., C). Got {kind(scores)}. Use .float()."
+        )
     check_options(name, label_smoothing, ignore_index, reduction)
     check_extras(name, z_loss, None)
     check_target(name, scores, scores.shape[-1], target, ignore_index)

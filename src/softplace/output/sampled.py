@@ -13,8 +13,8 @@ from softplace.errors import InputError
 from softplace.maps import cross_entropy
 from softplace.maps._arguments import can_look, check_device, kind, wide_type
 from softplace.maps.linear import linear_cross_entropy
+from softplace.output._arguments import check_sampler, check_sizes
 from softplace.output._reduction import checked, reduced
-from softplace.output.adaptive import check_sizes
 from softplace.output.samplers import Sampler
 
 
@@ -102,7 +102,7 @@ def candidate_softmax(
     4.0
     """
     name = "candidate_softmax"
-    counts = checked(name, hidden, weight, target, bias, weight.shape[0], ignore_index, reduction)
+    counts = checked(name, hidden, weight, target, bias, None, ignore_index, reduction)
     if not isinstance(candidates, Tensor) or candidates.dtype == torch.bool or candidates.is_floating_point():
         raise TypeError(f"'candidates' of {name} must be integers. Got {kind(candidates)}. Use candidates.long().")
     check_device("candidates", name, candidates, hidden)
@@ -192,6 +192,7 @@ class SampledSoftmax(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(width=width, count=count)
+        check_sampler(sampler)
         self.sampler, self.count = sampler, count
         self.linear = nn.Linear(width, sampler.classes, bias=bias, device=device, dtype=dtype)
 
@@ -262,10 +263,9 @@ def _checked_samples(
     ignore_index: int,
     reduction: str,
 ) -> Tensor:
-    counts = checked(name, hidden, weight, target, bias, weight.shape[0], ignore_index, reduction)
+    counts = checked(name, hidden, weight, target, bias, None, ignore_index, reduction)
     check_sizes(count=count)
-    if not all(hasattr(sampler, each) for each in ("classes", "draw", "log_prob")):
-        raise TypeError(f"'sampler' of {name} must draw classes. Got {kind(sampler)}. Use e.g. LogUniform(classes).")
+    check_sampler(sampler, f" of {name}")
     if sampler.classes != weight.shape[0]:
         raise InputError(
             f"'sampler' of {name} must be of {weight.shape[0]} classes, as 'weight' is. Got {sampler.classes}. "

@@ -4,6 +4,7 @@ Axis legend: S samples, V classes.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,8 +12,7 @@ import torch
 from torch import Tensor
 
 from softplace.errors import InputError
-from softplace.maps._arguments import kind
-from softplace.output.adaptive import check_sizes
+from softplace.output._arguments import check_sizes, class_counts
 
 
 class Sampler(Protocol):
@@ -87,17 +87,10 @@ class Unigram:
     [0.75, 0.25]
     """
 
-    def __init__(self, counts: Tensor, power: float = 1.0) -> None:
-        if not isinstance(counts, Tensor) or counts.dim() != 1 or counts.is_complex() or counts.dtype == torch.bool:
-            raise InputError(
-                f"'counts' must be a tensor of one number per class. Got {kind(counts)}. Use torch.bincount."
-            )
-        numbers = counts.detach().double()
-        if not numbers.numel() or not bool((numbers.isfinite() & (numbers >= 0.0)).all()) or not bool(numbers.any()):
-            raise InputError(
-                "'counts' must be finite, not negative, and not all 0. "
-                f"Got {'none' if not numbers.numel() else f'a sum of {numbers.sum().item():.6g}'}. Add 1 to each."
-            )
+    def __init__(self, counts: Tensor | Sequence[float], power: float = 1.0) -> None:
+        numbers = class_counts(counts)
+        if not bool(numbers.any()):
+            raise InputError("'counts' must not all be 0. Got zeros alone. Add 1 to each.")
         if not isinstance(power, (int, float)) or not 0.0 <= power < math.inf:
             raise InputError(f"'power' must be finite and not negative. Got {power!r}. Use 1.0.")
         mass = torch.where(numbers > 0.0, numbers**power, 0.0)
