@@ -90,7 +90,7 @@ SCORES: dict[str, Score] = {
     "aps-fixed": lambda probabilities, uniform: aps_score(probabilities),
     "raps": RAPS(),
 }
-"""By name: "aps-fixed" is APS without random numbers, whose sets are larger and never empty."""
+"""By name: "aps-fixed" is APS without random numbers, whose sets are never empty."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
