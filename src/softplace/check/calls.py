@@ -1,0 +1,324 @@
+"""Calls inside the project: functions, methods, classes and instances, with their arguments bound to parameters."""
+
+from __future__ import annotations
+
+import ast
+
+from softplace.check.library import LibraryCalls
+from softplace.check.state import DEPTH, Exhausted, Frame
+from softplace.check.values import (
+    FALSE,
+    MOST_HOPS,
+    NONE,
+    NORMALISED,
+    TRUE,
+    UNKNOWN,
+    Bound,
+    Chain,
+    ClassValue,
+    Constant,
+    Entries,
+    Function,
+    Instance,
+    Items,
+    Library,
+    LibraryObject,
+    Method,
+    Partial,
+    Site,
+    Tensor,
+    Union,
+    Unknown,
+    Value,
+    join,
+    key,
+    options,
+    tensors,
+)
+
+Arguments = tuple[list[Value], dict[str, Value]]
+
+
+class Calls(LibraryCalls):
+    """Following calls."""
+
+    def call(self, callee: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        """What calling a value gives."""
+        if isinstance(callee, Union):
+            parts = [option for option in callee.options if not (isinstance(option, Constant | Unknown))]
+            if not parts:
+                return UNKNOWN
+            self.choosing += len(parts) > 1
+            try:
+                results = [self.call(option, arguments, keywords, site) for option in parts]
+            finally:
+                self.choosing -= len(parts) > 1
+            return join(results, chosen=len(parts) > 1)
+        if isinstance(callee, Function):
+            return self.call_function(callee, arguments, keywords, site)
+        if isinstance(callee, Bound):
+            return self.call_function(callee.function, [callee.receiver, *arguments], keywords, site)
+        if isinstance(callee, ClassValue):
+            return self.construct(callee, arguments, keywords, site)
+        if isinstance(callee, Instance):
+            return self.call_instance(callee, arguments, keywords, site)
+        if isinstance(callee, Partial):
+            return self.call(callee.function, [*callee.arguments, *arguments], callee.keywords | keywords, site)
+        if isinstance(callee, Chain):
+            value = arguments[0] if arguments else UNKNOWN
+            for part in callee.parts:
+                value = self.call(part, [value], {}, site)
+            return value
+        if isinstance(callee, LibraryObject):
+            return self.call_object(callee, arguments, keywords, site)
+        if isinstance(callee, Library):
+            return self.call_library(callee.name, arguments, keywords, site)
+        if isinstance(callee, Method):
+            return self.call_method(callee, arguments, keywords, site)
+        for value in (*arguments, *keywords.values()):
+            self.escape(value, site)
+        return Unknown(callee.reason if isinstance(callee, Unknown) else "a call that could not be resolved")
+
+    def call_instance(self, called: Instance, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        """Calling an object calls its __call__, forward (torch) or call (Keras)."""
+        for name in ("__call__", "forward", "call"):
+            found = called.cls.find(name)
+            if isinstance(found, Function):
+                return self.call_function(found, [called, *arguments], keywords, site)
+        if "__main__chain" in called.attributes:
+            return self.call(called.attributes["__main__chain"], arguments, keywords, site)
+        for base in called.cls.outside():
+            if self.is_criterion(base):
+                made = LibraryObject(base, (), {}, called.site or site, called.attributes)
+                return self.call_object(made, arguments, keywords, site)
+        return Unknown(f"{called.cls.node.name} has no forward in the project")
+
+    def construct(self, cls: ClassValue, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        """A new object: its __init__ is run."""
+        where = ("construct", id(cls.node), tuple(map(key, arguments)), tuple((n, key(v)) for n, v in keywords.items()))
+        if where in self.memory:
+            return self.memory[where]
+        if where in self.running or self.depth > DEPTH:
+            return Unknown("a class that builds itself")
+        made = Instance(cls, site)
+        self.running.add(where)
+        self.constructing.add(id(made))
+        self.called.add(id(cls.node))
+        try:
+            self.initialise(made, arguments, keywords, site)
+        finally:
+            self.running.discard(where)
+            self.constructing.discard(id(made))
+        self.memory[where] = made
+        self.made.append(made)
+        return made
+
+    def initialise(self, made: Instance, arguments: list[Value], keywords: dict[str, Value], site: Site) -> None:
+        """Run __init__, or fill the fields of a dataclass."""
+        found = made.cls.find("__init__")
+        if isinstance(found, Function):
+            self.call_function(found, [made, *arguments], keywords, site)
+            return
+        outside = made.cls.outside()
+        if any(name.endswith(("nn.Sequential", "Sequential")) for name in outside):
+            made.attributes["__main__chain"] = self.chain(arguments)
+            return
+        names = [
+            statement.target.id
+            for statement in made.cls.node.body
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+        ]
+        made.attributes.update(zip(names, arguments, strict=False))
+        made.attributes.update({name: value for name, value in keywords.items() if name in names or not outside})
+
+    def generic(self, cls: ClassValue) -> Instance:
+        """An object of a class of which no construction is known: made with the defaults."""
+        if cls.generic is None:
+            node = cls.node
+            site = Site(cls.module.path, node.lineno, node.col_offset, node.lineno, node.col_offset, cls.scope)
+            cls.generic = made = Instance(cls, site, generic=True)
+            self.constructing.add(id(made))
+            try:
+                self.initialise(made, [], {}, site)
+            finally:
+                self.constructing.discard(id(made))
+        return cls.generic
+
+    def bind(
+        self, function: Function, arguments: list[Value], keywords: dict[str, Value], *, unknown_call: bool = False
+    ) -> dict[str, Value]:
+        """Parameters and their values; what is not given has its default, or is unknown."""
+        spec = function.node.args
+        bound: dict[str, Value] = {}
+        positional = [*spec.posonlyargs, *spec.args]
+        flat: list[Value] = []
+        open_rest: Value | None = None
+        for value in arguments:
+            if value is STARRED:
+                open_rest = UNKNOWN
+                break
+            else:
+                flat.append(value)
+        for parameter, value in zip(positional, flat, strict=False):
+            bound[parameter.arg] = value
+        if spec.vararg is not None:
+            bound[spec.vararg.arg] = Items(tuple(flat[len(positional) :]), open_rest)
+        names = {parameter.arg for parameter in (*positional, *spec.kwonlyargs)}
+        extra = {name: value for name, value in keywords.items() if name not in names}
+        bound.update({name: value for name, value in keywords.items() if name in names})
+        if spec.kwarg is not None:
+            bound[spec.kwarg.arg] = Entries(dict(extra), UNKNOWN if "**" in keywords or unknown_call else None)
+        for parameter in (*positional, *spec.kwonlyargs):
+            if parameter.arg not in bound:
+                default = function.defaults.get(parameter.arg)
+                if open_rest is not None or "**" in keywords:
+                    default = UNKNOWN
+                if unknown_call and isinstance(default, Constant) and not isinstance(default.value, str):
+                    default = UNKNOWN
+                bound[parameter.arg] = Unknown(f"parameter {parameter.arg!r}") if default is None else default
+        return bound
+
+    def call_function(
+        self, function: Function, arguments: list[Value], keywords: dict[str, Value], site: Site
+    ) -> Value:
+        """Run a function's body with these arguments; equal calls are run once."""
+        where = (
+            id(function.node),
+            id(function.closure),
+            tuple(map(key, arguments)),
+            tuple((name, key(value)) for name, value in keywords.items()),
+        )
+        known = self.memory.get(where)
+        if known is None:
+            if where in self.running:
+                return Unknown("a function that calls itself")
+            if self.depth > DEPTH:
+                return Unknown("calls nested too deeply")
+            mark = len(self.journal)
+            self.running.add(where)
+            self.called.add(id(function.node))
+            try:
+                bound = self.bind(function, arguments, keywords)
+                known = self.run(function, bound, arguments[0] if arguments else None)
+            finally:
+                self.running.discard(where)
+            if len(self.journal) == mark or all(id(owner) not in _ids(arguments) for owner, _, _ in self.journal[mark:]):
+                self.memory[where] = known
+        return self.passed(known, site)
+
+    def run(self, function: Function, bound: dict[str, Value], receiver: Value | None) -> Value:
+        """Interpret a body; what it returns."""
+        frame = Frame(function.module, function.scope, function.closure, bound, function.owner, receiver)
+        silent = bool(function.decorators & {"no_grad", "inference_mode"})
+        self.depth += 1
+        self.inference += silent
+        try:
+            if isinstance(function.node, ast.Lambda):
+                return self.evaluate(function.node.body, frame)
+            goes_on = self.execute(function.node.body, frame)
+            self.finish(frame)
+        finally:
+            self.depth -= 1
+            self.inference -= silent
+        if frame.yields:
+            return Items((), join(frame.yields))
+        if goes_on and not frame.returns:
+            return NONE
+        if goes_on:
+            frame.returns.append(NONE)
+        return join(frame.returns)
+
+    def finish(self, frame: Frame) -> None:
+        """Run the functions that were defined in this frame and not called: others may call them."""
+        for function in frame.nested:
+            if id(function.node) not in self.called and self.depth < DEPTH:
+                self.call_unknown(function)
+
+    def call_unknown(self, function: Function, receiver: Value | None = None) -> Value:
+        """Run a function as a caller that is not known would: parameters are unknown, apart from what annotations say."""
+        given = [] if receiver is None else [receiver]
+        where = ("unknown", id(function.node), id(function.closure), *map(key, given))
+        if where in self.running:
+            return UNKNOWN
+        if where in self.memory:
+            return self.memory[where]
+        self.running.add(where)
+        self.called.add(id(function.node))
+        try:
+            bound = self.bind(function, given, {}, unknown_call=True)
+            self.annotated(function, bound)
+            result = self.run(function, bound, receiver)
+        finally:
+            self.running.discard(where)
+        self.memory[where] = result
+        return result
+
+    def annotated(self, function: Function, bound: dict[str, Value]) -> None:
+        """A parameter whose annotation is a class of the project holds an object of it."""
+        spec = function.node.args
+        for parameter in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs):
+            if parameter.annotation is None or not isinstance(bound.get(parameter.arg), Unknown):
+                continue
+            if isinstance(parameter.annotation, ast.Name | ast.Attribute):
+                found = self.evaluate(parameter.annotation, function.closure)
+                if isinstance(found, ClassValue) and self.is_module(found):
+                    bound[parameter.arg] = self.generic(found)
+
+    def passed(self, value: Value, site: Site) -> Value:
+        """The value as the caller has it: the call is noted in its path."""
+        if isinstance(value, Tensor):
+            if value.kind in NORMALISED and len(value.path) < MOST_HOPS:
+                return value.but(path=(*value.path, site))
+        elif isinstance(value, Union):
+            if any(True for _ in tensors(value)):
+                return Union(tuple(self.passed(option, site) for option in value.options), value.chosen)
+        elif isinstance(value, Items) and any(True for _ in tensors(value)):
+            rest = None if value.rest is None else self.passed(value.rest, site)
+            return Items(tuple(self.passed(each, site) for each in value.elements), rest, value.mutable)
+        elif isinstance(value, Entries) and any(True for _ in tensors(value)):
+            return Entries({name: self.passed(each, site) for name, each in value.entries.items()}, value.rest)
+        return value
+
+    def is_module(self, cls: ClassValue) -> bool:
+        """Whether objects of a class can be called like a network."""
+        return any(isinstance(cls.find(name), Function) for name in ("forward", "__call__", "call"))
+
+    def check_budget(self) -> None:
+        """Stop what has become too long."""
+        self.steps += 1
+        if self.steps > self.limit:
+            raise Exhausted
+
+    def truth(self, value: Value) -> bool | None:
+        """Whether a value counts as true; None when that is not known."""
+        if isinstance(value, Constant):
+            return bool(value.value)
+        if isinstance(value, Function | Bound | ClassValue | Instance | Library | LibraryObject | Chain | Partial):
+            return True
+        if isinstance(value, Items) and value.rest is None:
+            return bool(value.elements)
+        if isinstance(value, Union):
+            found = {self.truth(option) for option in options(value)}
+            return found.pop() if len(found) == 1 else None
+        return None
+
+
+STARRED = Unknown("*arguments")
+TRAINING = Constant(True)
+NOT_TRAINING = Constant(False)
+_BOOLS = {True: TRUE, False: FALSE}
+
+
+def boolean(value: bool) -> Constant:
+    """True or False as a value."""
+    return _BOOLS[value]
+
+
+def _ids(arguments: list[Value]) -> set[int]:
+    found: set[int] = set()
+    for value in arguments:
+        for option in options(value):
+            found.add(id(option))
+            if isinstance(option, Instance):
+                found.update(id(each) for each in option.attributes.values())
+    return found

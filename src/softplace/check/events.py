@@ -1,0 +1,105 @@
+"""What the interpreter saw, for the rules to judge. An event is kept once per place and per distinct values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from softplace.check.losses import Family, Loss
+from softplace.check.values import Site, Tensor, Value, key
+
+
+@dataclass(slots=True, eq=False)
+class Normalised:
+    """A softmax, log-softmax, sigmoid, ... was applied. `site` is the call, `made` where a layer was constructed."""
+
+    site: Site
+    operation: str
+    given: Value
+    dim: int | None
+    dim_given: bool
+    implicit: bool
+    made: Site | None
+    keywords: dict[str, Value]
+    inference: bool
+    result: Tensor
+
+
+@dataclass(slots=True, eq=False)
+class LossCalled:
+    """A loss was called. `made` is where its criterion was constructed."""
+
+    site: Site
+    loss: Loss
+    family: Family
+    scores: Value
+    target: Value | None
+    keywords: dict[str, Value]
+    made: Site | None
+    chosen: bool
+
+
+@dataclass(slots=True, eq=False)
+class Logged:
+    """A logarithm was taken."""
+
+    site: Site
+    given: Value
+    nested: bool
+
+
+@dataclass(slots=True, eq=False)
+class Divided:
+    """An exponential was divided by its sum: a softmax by hand."""
+
+    site: Site
+    shifted: bool
+
+
+@dataclass(slots=True, eq=False)
+class Used:
+    """Something was done to a softmax's result."""
+
+    site: Site
+    origin: Site
+    how: str
+
+
+@dataclass(slots=True, eq=False)
+class Gap:
+    """Something that could not be resolved, and why."""
+
+    site: Site
+    reason: str
+
+
+Event = Normalised | LossCalled | Logged | Divided | Used | Gap
+
+
+@dataclass(slots=True)
+class Events:
+    """All events of a run; equal ones are kept once."""
+
+    normalised: dict[Any, Normalised] = field(default_factory=dict)
+    losses: dict[Any, LossCalled] = field(default_factory=dict)
+    logs: dict[Any, Logged] = field(default_factory=dict)
+    divisions: dict[Any, Divided] = field(default_factory=dict)
+    uses: dict[Site, dict[str, Site]] = field(default_factory=lambda: defaultdict(dict))
+    gaps: dict[Any, Gap] = field(default_factory=dict)
+
+    def add(self, event: Event) -> None:
+        """Keep an event."""
+        if isinstance(event, Normalised):
+            self.normalised.setdefault((event.site, event.made, key(event.given), event.dim), event)
+        elif isinstance(event, LossCalled):
+            where = (event.site, event.loss.name, event.family, key(event.scores), key(event.target))
+            self.losses.setdefault(where, event)
+        elif isinstance(event, Logged):
+            self.logs.setdefault((event.site, key(event.given)), event)
+        elif isinstance(event, Divided):
+            self.divisions.setdefault((event.site, event.shifted), event)
+        elif isinstance(event, Used):
+            self.uses[event.origin].setdefault(event.how, event.site)
+        else:
+            self.gaps.setdefault((event.site, event.reason), event)

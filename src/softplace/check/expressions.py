@@ -1,0 +1,633 @@
+"""Expressions: what each can be."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from softplace.check.calls import NOT_TRAINING, STARRED, TRAINING, Calls, boolean
+from softplace.check.names import CUSTOMARY
+from softplace.check.state import Frame, Lazy
+from softplace.check.values import (
+    FALSE,
+    NONE,
+    TRUE,
+    UNKNOWN,
+    Bound,
+    Chain,
+    ClassValue,
+    Constant,
+    Entries,
+    Function,
+    Instance,
+    Items,
+    Kind,
+    Library,
+    LibraryObject,
+    Method,
+    ModuleValue,
+    Site,
+    Slice,
+    Super,
+    Tensor,
+    Union,
+    Unknown,
+    Value,
+    constant,
+    integer,
+    join,
+    options,
+)
+
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_LONGEST = 12
+"""Elements of a known sequence that a comprehension or loop is run for, one by one."""
+
+
+class Expressions(Calls):
+    """Evaluating expressions."""
+
+    def evaluate(self, node: ast.expr | None, frame: Frame) -> Value:
+        """What an expression can be."""
+        if node is None:
+            return UNKNOWN
+        method = _METHODS.get(type(node))
+        return UNKNOWN if method is None else method(self, node, frame)
+
+    def lookup(self, name: str, frame: Frame) -> Value:
+        """What a name means in a frame."""
+        at: Frame | None = frame
+        while at is not None:
+            if (at is frame or not at.is_class) and name in at.variables:
+                value = at.variables[name]
+                if isinstance(value, Lazy):
+                    value = at.variables[name] = self.imported(value, at)
+                return value
+            at = at.parent
+        found = self.from_stars(name, frame)
+        return Unknown(f"name {name!r}") if found is None else found
+
+    def from_stars(self, name: str, frame: Frame, depth: int = 6) -> Value | None:
+        """A name that `from module import *` brings."""
+        for module in frame.module.stars:
+            found = self.module_name(module, name, depth - 1) if depth else None
+            if found is not None:
+                return found
+        if frame.module.unknown_stars and name in CUSTOMARY:
+            return Library(CUSTOMARY[name])
+        return None
+
+    def module_name(self, module: Any, name: str, depth: int = 6) -> Value | None:
+        """A name of a module of the project; None when it has none."""
+        frame = self.run_module(module)
+        if name in frame.variables:
+            value = frame.variables[name]
+            if isinstance(value, Lazy):
+                frame.variables[name] = UNKNOWN
+                value = frame.variables[name] = self.imported(value, frame)
+            return value
+        return self.from_stars(name, frame, depth)
+
+    def imported(self, lazy: Lazy, frame: Frame) -> Value:
+        """What an import means."""
+        module = self.project.resolve(frame.module, lazy.dotted, lazy.level)
+        if module is not None:
+            if lazy.name is None:
+                return ModuleValue(module)
+            found = self.module_name(module, lazy.name)
+            if found is not None:
+                return found
+        if lazy.name is not None:
+            dotted = f"{lazy.dotted}.{lazy.name}" if lazy.dotted else lazy.name
+            inner = self.project.resolve(frame.module, dotted, lazy.level)
+            if inner is not None:
+                return ModuleValue(inner)
+            if module is not None:
+                return Unknown(f"name {lazy.name!r} of {module.path}")
+            if lazy.level:
+                return Unknown(f"module {dotted!r}, which is not in the project")
+            return Library(dotted)
+        return Library(lazy.dotted)
+
+    def name(self, node: ast.Name, frame: Frame) -> Value:
+        found = self.lookup(node.id, frame)
+        return Library("builtins." + node.id) if isinstance(found, Unknown) and node.id in _BUILTINS else found
+
+    def attribute(self, node: ast.Attribute, frame: Frame) -> Value:
+        return self.get_attribute(self.evaluate(node.value, frame), node.attr, self.site(node, frame))
+
+    def get_attribute(self, value: Value, name: str, site: Site) -> Value:
+        """An attribute of a value."""
+        if isinstance(value, Instance):
+            return self.instance_attribute(value, name, site)
+        if isinstance(value, Library):
+            return Library(f"{value.name}.{name}")
+        if isinstance(value, ModuleValue):
+            found = self.module_name(value.module, name)
+            if found is None and value.module.package:
+                inner = self.project.resolve(value.module, name, 1)
+                found = None if inner is None else ModuleValue(inner)
+            if found is None and name == "__dict__":
+                return self.registry(value)
+            return Unknown(f"name {name!r} of {value.module.path}") if found is None else found
+        if isinstance(value, ClassValue):
+            found = value.find(name)
+            if isinstance(found, Function):
+                return Bound(found, value) if "classmethod" in found.decorators else found
+            if found is not None:
+                return found
+            return Constant(value.node.name) if name == "__name__" else Method(value, name)
+        if isinstance(value, Super):
+            return self.super_attribute(value, name)
+        if isinstance(value, Union):
+            parts = [option for option in value.options if not isinstance(option, Constant)]
+            return join([self.get_attribute(part, name, site) for part in parts] or [UNKNOWN], chosen=value.chosen)
+        if isinstance(value, LibraryObject) and name in value.attributes:
+            return value.attributes[name]
+        if isinstance(value, Entries) and name in value.entries:
+            return value.entries[name]
+        if isinstance(value, Chain) and name in value.names:
+            return value.parts[value.names.index(name)]
+        if isinstance(value, Tensor):
+            if name in ("T", "mT", "H"):
+                return value.but(dim=None, sizes=())
+            if name in ("data", "real"):
+                return value
+            if name in ("shape", "device", "dtype", "grad", "ndim", "is_cuda"):
+                return Unknown("a property of a tensor")
+            if name in ("values", "logits"):
+                return value
+        if isinstance(value, LibraryObject | Chain | Instance) and name == "module":
+            return value
+        return Method(value, name)
+
+    def instance_attribute(self, value: Instance, name: str, site: Site) -> Value:
+        """An attribute of an object of the project."""
+        found = value.attributes.get(name)
+        if found is None:
+            found = value.cls.find(name)
+            if isinstance(found, Function):
+                if "property" in found.decorators or "cached_property" in found.decorators:
+                    return self.call_function(found, [value], {}, site)
+                if "staticmethod" in found.decorators:
+                    return found
+                return Bound(found, value.cls if "classmethod" in found.decorators else value)
+        if found is not None:
+            return found
+        if name == "training":
+            return TRAINING
+        if name == "__class__":
+            return value.cls
+        if name == "module":
+            return value
+        if name == "__dict__":
+            return Entries(dict(value.attributes))
+        return Method(value, name)
+
+    def super_attribute(self, value: Super, name: str) -> Value:
+        line = value.receiver.cls.line() if isinstance(value.receiver, Instance) else value.cls.line()
+        after = line[line.index(value.cls) + 1 :] if value.cls in line else ()
+        for each in after:
+            if isinstance(each, ClassValue) and name in each.attributes:
+                found = each.attributes[name]
+                return Bound(found, value.receiver) if isinstance(found, Function) else found
+        for each in after:
+            if isinstance(each, Library):
+                if name == "forward" and self.is_criterion(each.name):
+                    return LibraryObject(each.name, (), {}, Site("", 1, 0, 1, 0))
+                return Method(Super(value.cls, value.receiver), name)
+        return Method(value, name)
+
+    def registry(self, value: ModuleValue) -> Value:
+        """The names of a module as a dict: what `models.__dict__[name]` looks in."""
+        frame = self.run_module(value.module)
+        found = {name: self.module_name(value.module, name) or UNKNOWN for name in list(frame.variables)}
+        parts = {name: each for name, each in found.items() if isinstance(each, ClassValue | Function)}
+        return Entries(parts, None)
+
+    def call_node(self, node: ast.Call, frame: Frame) -> Value:
+        site = self.site(node, frame)
+        if isinstance(node.func, ast.Name):
+            special = _SPECIAL.get(node.func.id)
+            if special is not None and node.func.id not in frame.variables:
+                found = special(self, node, frame, site)
+                if found is not None:
+                    return found
+        callee = self.evaluate(node.func, frame)
+        arguments: list[Value] = []
+        for argument in node.args:
+            if isinstance(argument, ast.Starred):
+                value = self.evaluate(argument.value, frame)
+                if isinstance(value, Items):
+                    arguments.extend(value.elements)
+                    if value.rest is not None:
+                        arguments.append(STARRED)
+                elif isinstance(value, Union) and all(isinstance(option, Items) for option in value.options):
+                    longest = max((o for o in value.options if isinstance(o, Items)), key=lambda o: len(o.elements))
+                    arguments.extend(longest.elements)
+                else:
+                    arguments.append(STARRED)
+            else:
+                arguments.append(self.evaluate(argument, frame))
+        keywords: dict[str, Value] = {}
+        for keyword in node.keywords:
+            value = self.evaluate(keyword.value, frame)
+            if keyword.arg is not None:
+                keywords[keyword.arg] = value
+            elif isinstance(value, Entries) and value.rest is None:
+                keywords.update({name: each for name, each in value.entries.items() if isinstance(name, str)})
+            else:
+                keywords["**"] = UNKNOWN
+        self.current = (node, frame)
+        return self.call(callee, arguments, keywords, site)
+
+    def super_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
+        at: Frame | None = frame
+        while at is not None and (at.owner is None or at.receiver is None):
+            at = at.parent
+        if at is None or at.owner is None or at.receiver is None:
+            return UNKNOWN
+        return Super(at.owner, at.receiver)
+
+    def getattr_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
+        if len(node.args) < 2:
+            return None
+        owner, name = self.evaluate(node.args[0], frame), constant(self.evaluate(node.args[1], frame))
+        if isinstance(name, str):
+            found = self.get_attribute(owner, name, site)
+            missing = isinstance(found, Method) and isinstance(owner, Instance | Unknown)
+            return self.evaluate(node.args[2], frame) if missing and len(node.args) > 2 else found
+        if isinstance(owner, ModuleValue):
+            return self.any_of(self.registry(owner))
+        return UNKNOWN
+
+    def setattr_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
+        if len(node.args) == 3:
+            owner, name = self.evaluate(node.args[0], frame), constant(self.evaluate(node.args[1], frame))
+            value = self.evaluate(node.args[2], frame)
+            if isinstance(owner, Instance | LibraryObject) and isinstance(name, str):
+                self.write(owner, name, value)
+        return NONE
+
+    def globals_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
+        return self.registry(ModuleValue(frame.module)) if not node.args else None
+
+    def isinstance_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
+        if len(node.args) != 2:
+            return None
+        value, cls = self.evaluate(node.args[0], frame), self.evaluate(node.args[1], frame)
+        classes = list(cls.elements) if isinstance(cls, Items) else list(options(cls))
+        names = {each.name.rsplit(".", 1)[-1] for each in classes if isinstance(each, Library)}
+        if isinstance(value, Instance):
+            if any(each in value.cls.line() for each in classes):
+                return TRUE
+            return FALSE if names and names <= {"tuple", "list", "dict", "str", "Tensor", "int", "float"} else UNKNOWN
+        if isinstance(value, Tensor) and names:
+            return boolean("Tensor" in names) if names <= {"tuple", "list", "dict", "Tensor", "str"} else UNKNOWN
+        if isinstance(value, Items) and names:
+            kind = "list" if value.mutable else "tuple"
+            return boolean(kind in names) if names <= {"tuple", "list", "dict", "Tensor", "str"} else UNKNOWN
+        if isinstance(value, Entries) and names:
+            return boolean("dict" in names) if names <= {"tuple", "list", "dict", "Tensor", "str"} else UNKNOWN
+        if isinstance(value, Constant) and names <= {"str", "int", "float", "bool", "list", "tuple", "dict"}:
+            return boolean(type(value.value).__name__ in names)
+        return UNKNOWN
+
+    def any_of(self, value: Entries | Items) -> Value:
+        """One element of a collection, which one is not known."""
+        found = list(value.entries.values()) if isinstance(value, Entries) else list(value.elements)
+        if value.rest is not None:
+            found.append(value.rest)
+        parts = sum(isinstance(each, ClassValue | Function | Library | Instance | LibraryObject) for each in found)
+        return join(found or [UNKNOWN], chosen=parts > 1)
+
+    def constant(self, node: ast.Constant, frame: Frame) -> Value:
+        return NONE if node.value is None else Constant(node.value)
+
+    def sequence(self, node: ast.Tuple | ast.List | ast.Set, frame: Frame) -> Value:
+        elements: list[Value] = []
+        rest: Value | None = None
+        for each in node.elts:
+            if isinstance(each, ast.Starred):
+                value = self.evaluate(each.value, frame)
+                if isinstance(value, Items):
+                    elements.extend(value.elements)
+                    rest = value.rest if value.rest is not None else rest
+                else:
+                    rest = UNKNOWN
+            else:
+                elements.append(self.evaluate(each, frame))
+        return Items(tuple(elements), rest, not isinstance(node, ast.Tuple))
+
+    def mapping(self, node: ast.Dict, frame: Frame) -> Value:
+        entries: dict[Any, Value] = {}
+        rest: Value | None = None
+        for name, each in zip(node.keys, node.values, strict=True):
+            value = self.evaluate(each, frame)
+            if name is None:
+                if isinstance(value, Entries):
+                    entries.update(value.entries)
+                    rest = value.rest or rest
+                else:
+                    rest = UNKNOWN
+                continue
+            found = self.evaluate(name, frame)
+            if isinstance(found, Constant):
+                entries[found.value] = value
+            else:
+                rest = value if rest is None else join([rest, value])
+        return Entries(entries, rest)
+
+    def subscript(self, node: ast.Subscript, frame: Frame) -> Value:
+        value = self.evaluate(node.value, frame)
+        index = self.index(node.slice, frame)
+        return join([self.item(option, index, self.site(node, frame)) for option in options(value)])
+
+    def index(self, node: ast.expr, frame: Frame) -> Value:
+        """The index of a subscript; slices as Slice."""
+        if isinstance(node, ast.Slice):
+            for part in (node.lower, node.upper, node.step):
+                self.evaluate(part, frame)
+            return Slice(node.lower is None and node.upper is None)
+        if isinstance(node, ast.Tuple):
+            return Items(tuple(self.index(each, frame) for each in node.elts))
+        return self.evaluate(node, frame)
+
+    def item(self, value: Value, index: Value, site: Site) -> Value:
+        """value[index]"""
+        position = integer(index)
+        if isinstance(value, Items):
+            if position is not None and -len(value.elements) <= position < len(value.elements):
+                if value.rest is None or position >= 0:
+                    return value.elements[position]
+                return self.any_of(value)
+            if isinstance(index, Slice):
+                return value if index.full else Items((), self.any_of(value), value.mutable)
+            return value.rest if position is not None and value.rest is not None else self.any_of(value)
+        if isinstance(value, Entries):
+            if isinstance(index, Constant):
+                if index.value in value.entries:
+                    return value.entries[index.value]
+                if isinstance(index.value, int) and value.rest is None and value.entries:
+                    values = list(value.entries.values())
+                    return values[index.value] if -len(values) <= index.value < len(values) else UNKNOWN
+                return UNKNOWN if value.rest is None else value.rest
+            return self.any_of(value) if value.entries or value.rest is not None else UNKNOWN
+        if isinstance(value, Chain):
+            if position is not None and -len(value.parts) <= position < len(value.parts):
+                return value.parts[position]
+            return UNKNOWN
+        if isinstance(value, Tensor):
+            return self.indexed(value, index)
+        if isinstance(value, Instance):
+            found = value.cls.find("__getitem__")
+            if isinstance(found, Function):
+                return self.call_function(found, [value, index], {}, site)
+        return UNKNOWN
+
+    def binary(self, node: ast.BinOp, frame: Frame) -> Value:
+        left, right = self.evaluate(node.left, frame), self.evaluate(node.right, frame)
+        return self.combine(type(node.op), left, right, self.site(node, frame), words_of(node.left), words_of(node.right))
+
+    def unary(self, node: ast.UnaryOp, frame: Frame) -> Value:
+        value = self.evaluate(node.operand, frame)
+        if isinstance(node.op, ast.Not):
+            if value is TRAINING:
+                return NOT_TRAINING
+            if value is NOT_TRAINING:
+                return TRAINING
+            known = self.truth(value)
+            return UNKNOWN if known is None else boolean(not known)
+        if isinstance(value, Constant) and isinstance(value.value, int | float):
+            if isinstance(node.op, ast.USub):
+                return Constant(-value.value)
+            return value
+        if isinstance(value, Tensor):
+            if isinstance(node.op, ast.USub):
+                kind = Kind.RAW if value.kind == Kind.RAW else Kind.UNKNOWN
+                self.use(value, "negated", self.site(node, frame))
+                return Tensor(kind, rank=value.rank, sizes=value.sizes, tags=value.tags | {"negative"})
+            return Tensor(Kind.UNKNOWN)
+        if isinstance(node.op, ast.USub):
+            return Tensor(Kind.UNKNOWN, tags=frozenset({"negative"}))
+        return UNKNOWN
+
+    def boolean_operation(self, node: ast.BoolOp, frame: Frame) -> Value:
+        is_or = isinstance(node.op, ast.Or)
+        found: list[Value] = []
+        for each in node.values:
+            value = self.evaluate(each, frame)
+            known = self.truth(value)
+            if known is is_or:
+                return join([*found, value]) if found else value
+            if known is None:
+                found.append(value)
+            last = value
+        return join(found) if found else last
+
+    def compare(self, node: ast.Compare, frame: Frame) -> Value:
+        left = self.evaluate(node.left, frame)
+        rights = [self.evaluate(each, frame) for each in node.comparators]
+        right, kind = rights[0], node.ops[0]
+        if len(rights) > 1:
+            return UNKNOWN
+        if isinstance(kind, ast.Is | ast.IsNot):
+            if right is NONE and not isinstance(left, Unknown | Union | Method):
+                return boolean((left is NONE) == isinstance(kind, ast.Is))
+            if isinstance(left, Constant) and isinstance(right, Constant):
+                return boolean((left.value is right.value) == isinstance(kind, ast.Is))
+            return UNKNOWN
+        if isinstance(kind, ast.In | ast.NotIn):
+            known: list[Any] | None = None
+            if isinstance(right, Items) and right.rest is None and all(isinstance(e, Constant) for e in right.elements):
+                known = [constant(each) for each in right.elements]
+            elif isinstance(right, Entries) and right.rest is None:
+                known = list(right.entries)
+            elif isinstance(right, Constant) and isinstance(right.value, str):
+                if isinstance(left, Constant) and isinstance(left.value, str):
+                    return boolean((left.value in right.value) == isinstance(kind, ast.In))
+            if isinstance(left, Constant) and known is not None:
+                return boolean((left.value in known) == isinstance(kind, ast.In))
+            return UNKNOWN
+        if isinstance(left, Constant) and isinstance(right, Constant):
+            try:
+                return boolean(bool(_COMPARE[type(kind)](left.value, right.value)))
+            except TypeError:
+                return UNKNOWN
+        if isinstance(left, Tensor) or isinstance(right, Tensor):
+            self.use(left, "compared", self.site(node, frame))
+            return Tensor(Kind.UNKNOWN, tags=frozenset({"mask"}))
+        return UNKNOWN
+
+    def conditional(self, node: ast.IfExp, frame: Frame) -> Value:
+        test = self.evaluate(node.test, frame)
+        if test is TRAINING or test is NOT_TRAINING:
+            live, dead = (node.body, node.orelse) if test is TRAINING else (node.orelse, node.body)
+            self.discard(frame, lambda: bool(self.evaluate(dead, frame)))
+            return self.evaluate(live, frame)
+        known = self.truth(test)
+        if known is not None:
+            return self.evaluate(node.body if known else node.orelse, frame)
+        return join([self.evaluate(node.body, frame), self.evaluate(node.orelse, frame)])
+
+    def function_expression(self, node: ast.Lambda, frame: Frame) -> Value:
+        defaults = self.defaults(node.args, frame)
+        made = Function(node, frame.module, frame.scope, frame, frame.owner, defaults)
+        frame.nested.append(made)
+        return made
+
+    def defaults(self, spec: ast.arguments, frame: Frame) -> dict[str, Value]:
+        """Values of default arguments by parameter."""
+        positional = [*spec.posonlyargs, *spec.args]
+        found: dict[str, Value] = {}
+        if spec.defaults:
+            for parameter, default in zip(positional[-len(spec.defaults) :], spec.defaults, strict=True):
+                found[parameter.arg] = self.evaluate(default, frame)
+        for parameter, each in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+            if each is not None:
+                found[parameter.arg] = self.evaluate(each, frame)
+        return found
+
+    def comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, frame: Frame) -> Value:
+        inner = Frame(frame.module, frame.scope, frame, {}, None, None)
+        if len(node.generators) == 1 and not node.generators[0].ifs and not isinstance(node, ast.DictComp):
+            generator = node.generators[0]
+            iterated = self.evaluate(generator.iter, frame)
+            known = self.elements(iterated)
+            if known is not None and len(known) <= _LONGEST:
+                found: list[Value] = []
+                for each in known:
+                    self.assign(generator.target, each, inner)
+                    found.append(self.evaluate(node.elt, inner))
+                return Items(tuple(found), None, True)
+            self.assign(generator.target, self.element(iterated, self.site(generator.iter, frame)), inner)
+        else:
+            for generator in node.generators:
+                iterated = self.evaluate(generator.iter, inner)
+                self.assign(generator.target, self.element(iterated, self.site(generator.iter, frame)), inner)
+                for test in generator.ifs:
+                    self.evaluate(test, inner)
+        if isinstance(node, ast.DictComp):
+            self.evaluate(node.key, inner)
+            return Entries({}, self.evaluate(node.value, inner))
+        return Items((), self.evaluate(node.elt, inner), True)
+
+    def elements(self, value: Value) -> list[Value] | None:
+        """The elements of a sequence when all are known."""
+        if isinstance(value, Items) and value.rest is None:
+            return list(value.elements)
+        if isinstance(value, Chain):
+            return list(value.parts)
+        return None
+
+    def element(self, value: Value, site: Site) -> Value:
+        """What iterating over a value gives each time."""
+        found: list[Value] = []
+        for option in options(value):
+            if isinstance(option, Items):
+                found.append(self.any_of(option))
+            elif isinstance(option, Entries):
+                found.append(join([Constant(name) for name in option.entries] or [UNKNOWN]))
+            elif isinstance(option, Tensor):
+                found.append(self.indexed(option, UNKNOWN))
+            elif isinstance(option, Chain):
+                found.extend(option.parts)
+            elif isinstance(option, Instance) and isinstance(option.cls.find("__iter__"), Function):
+                found.append(self.element(self.call(self.get_attribute(option, "__iter__", site), [], {}, site), site))
+        return join(found) if found else UNKNOWN
+
+    def text(self, node: ast.JoinedStr, frame: Frame) -> Value:
+        parts: list[str] = []
+        for each in node.values:
+            value = self.evaluate(each.value, frame) if isinstance(each, ast.FormattedValue) else self.evaluate(each, frame)
+            self.use(value, "printed", self.site(node, frame))
+            if not isinstance(value, Constant):
+                parts = []
+                break
+            parts.append(str(value.value))
+        return Constant("".join(parts)) if parts else UNKNOWN
+
+    def starred(self, node: ast.Starred, frame: Frame) -> Value:
+        return self.evaluate(node.value, frame)
+
+    def named(self, node: ast.NamedExpr, frame: Frame) -> Value:
+        value = self.evaluate(node.value, frame)
+        self.assign(node.target, value, frame)
+        return value
+
+    def awaited(self, node: ast.Await, frame: Frame) -> Value:
+        return self.evaluate(node.value, frame)
+
+    def yielded(self, node: ast.Yield | ast.YieldFrom, frame: Frame) -> Value:
+        value = self.evaluate(node.value, frame)
+        if isinstance(node, ast.YieldFrom):
+            value = self.element(value, self.site(node, frame))
+        frame.yields.append(value)
+        return UNKNOWN
+
+
+def words_of(node: ast.expr) -> str:
+    """The names in an expression, in lower case: weak evidence of what it is."""
+    if isinstance(node, ast.Name):
+        return node.id.lower()
+    if isinstance(node, ast.Attribute):
+        return f"{words_of(node.value)} {node.attr.lower()}"
+    if isinstance(node, ast.Call):
+        return words_of(node.func)
+    if isinstance(node, ast.Subscript):
+        return words_of(node.value)
+    if isinstance(node, ast.UnaryOp):
+        return words_of(node.operand)
+    if isinstance(node, ast.BinOp):
+        return f"{words_of(node.left)} {words_of(node.right)}"
+    return ""
+
+
+_METHODS: dict[type[ast.expr], Callable[[Any, Any, Frame], Value]] = {
+    ast.Name: Expressions.name,
+    ast.Attribute: Expressions.attribute,
+    ast.Call: Expressions.call_node,
+    ast.Constant: Expressions.constant,
+    ast.Tuple: Expressions.sequence,
+    ast.List: Expressions.sequence,
+    ast.Set: Expressions.sequence,
+    ast.Dict: Expressions.mapping,
+    ast.Subscript: Expressions.subscript,
+    ast.BinOp: Expressions.binary,
+    ast.UnaryOp: Expressions.unary,
+    ast.BoolOp: Expressions.boolean_operation,
+    ast.Compare: Expressions.compare,
+    ast.IfExp: Expressions.conditional,
+    ast.Lambda: Expressions.function_expression,
+    ast.ListComp: Expressions.comprehension,
+    ast.SetComp: Expressions.comprehension,
+    ast.GeneratorExp: Expressions.comprehension,
+    ast.DictComp: Expressions.comprehension,
+    ast.JoinedStr: Expressions.text,
+    ast.Starred: Expressions.starred,
+    ast.NamedExpr: Expressions.named,
+    ast.Await: Expressions.awaited,
+    ast.Yield: Expressions.yielded,
+    ast.YieldFrom: Expressions.yielded,
+}
+_SPECIAL: dict[str, Callable[[Any, ast.Call, Frame, Site], Value | None]] = {
+    "super": Expressions.super_call,
+    "getattr": Expressions.getattr_call,
+    "setattr": Expressions.setattr_call,
+    "globals": Expressions.globals_call,
+    "isinstance": Expressions.isinstance_call,
+}
+_BUILTINS = frozenset(
+    """abs all any bool bytes callable dict enumerate filter float frozenset getattr hasattr hash id int isinstance iter
+    len list map max min next object open pow print range repr reversed round set setattr sorted staticmethod str sum
+    super tuple type vars zip eval exec locals dir""".split()
+)

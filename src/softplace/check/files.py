@@ -1,0 +1,173 @@
+"""Source files: finding them, and reading Python and notebooks without trusting either.
+
+A notebook's code cells are joined to one text; `locate` maps a line of it back to cell and line.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import re
+import tokenize
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SKIPPED_FOLDERS = frozenset(
+    """.git .hg .svn __pycache__ .venv venv .env env node_modules .tox .nox .eggs .mypy_cache .ruff_cache .pytest_cache
+    site-packages .ipynb_checkpoints build dist .softplace_cache""".split()
+)
+SUFFIXES = (".py", ".ipynb", ".pyw")
+LARGEST = 4_000_000
+"""Bytes: larger files are generated, and are reported instead of read."""
+
+_MAGIC = re.compile(r"^(\s*)(%|!|\?)(.*)$")
+_ASSIGNED_MAGIC = re.compile(r"^(\s*)([\w., ]+=\s*)(%|!)(.*)$")
+
+
+class Unreadable(ValueError):
+    """A file cannot be checked; the text says why."""
+
+
+@dataclass(slots=True)
+class Source:
+    """A file's text. `cells` holds (first line of the joined text, number of the cell) for notebooks."""
+
+    path: str
+    text: str
+    cells: tuple[tuple[int, int], ...] = ()
+
+    def locate(self, line: int) -> tuple[int | None, int]:
+        """The cell (None when not a notebook) and the line in it."""
+        found: tuple[int | None, int] = (None, line)
+        for first, cell in self.cells:
+            if line >= first:
+                found = (cell, line - first + 1)
+        return found
+
+    def tree(self) -> ast.Module:
+        """The parsed text; Unreadable when it is not Python 3."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return ast.parse(self.text)
+        except SyntaxError as error:
+            cell, line = self.locate(error.lineno or 1)
+            where = f"line {line}" if cell is None else f"cell {cell}, line {line}"
+            old = " It looks like Python 2." if _is_python_2(self.text) else ""
+            raise Unreadable(f"{where}: not valid Python 3 ({error.msg}).{old}") from None
+        except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError | MemoryError) else str(error)
+            raise Unreadable(f"it cannot be parsed ({reason}).") from None
+
+
+def _is_python_2(text: str) -> bool:
+    return bool(re.search(r"^\s*print\s+[\"'\w]|^\s*except\s+\w+\s*,\s*\w+\s*:|^\s*exec\s+[\"']|\bxrange\(", text, re.M))
+
+
+def find(paths: list[str], excluded: tuple[str, ...], complain: dict[str, str]) -> Iterator[str]:
+    """Python files and notebooks under the paths, sorted, each once; `complain` gets what cannot be read."""
+    seen: set[str] = set()
+    for path in paths:
+        if os.path.isfile(path):
+            real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
+                yield os.path.normpath(path)
+            continue
+        yield from _walk(os.path.normpath(path), excluded, seen, complain)
+
+
+def _walk(root: str, excluded: tuple[str, ...], seen: set[str], complain: dict[str, str]) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        complain[str(error.filename)] = f"cannot be read ({error.strerror})."
+
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=False):
+        folders[:] = sorted(
+            name for name in folders if name not in SKIPPED_FOLDERS and not _excluded(os.path.join(folder, name), excluded)
+        )
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if name.endswith(SUFFIXES) and not _excluded(path, excluded):
+                real = os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)
+                if real not in seen:
+                    seen.add(real)
+                    yield path
+
+
+def _excluded(path: str, patterns: tuple[str, ...]) -> bool:
+    if not patterns:
+        return False
+    pure = Path(path)
+    return any(pure.match(pattern) or pattern.strip("/") in pure.as_posix().split("/") for pattern in patterns)
+
+
+def read_bytes(path: str) -> bytes:
+    """A file's bytes; Unreadable when that fails or there are too many."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({error.strerror}).") from None
+    if len(data) > LARGEST and not path.endswith(".ipynb"):
+        raise Unreadable(f"larger than {LARGEST // 1_000_000} MB: taken for generated and not checked.")
+    return data
+
+
+def decode(path: str, data: bytes) -> Source:
+    """The source in these bytes; Unreadable when it is not text or not a notebook."""
+    if path.endswith(".ipynb"):
+        return _notebook(path, data)
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except (SyntaxError, LookupError, UnicodeDecodeError):
+        # What is not UTF-8 is nearly always Latin-1 in comments; each byte is a letter there, so lines stay true.
+        text = data.decode("latin-1")
+    if "\0" in text:
+        raise Unreadable("it holds zero bytes: not Python source.")
+    return Source(path, text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff"))
+
+
+def _notebook(path: str, data: bytes) -> Source:
+    try:
+        notebook = json.loads(data.decode("utf-8", errors="replace"))
+        cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
+        lines: list[str] = []
+        starts: list[tuple[int, int]] = []
+        for number, cell in enumerate(cells, 1):
+            if cell.get("cell_type") != "code":
+                continue
+            source = cell.get("source", cell.get("input", ""))
+            text = source if isinstance(source, str) else "".join(source)
+            if text.lstrip().startswith("%%") and not re.match(r"\s*%%(time|timeit|capture|prun)", text):
+                continue
+            starts.append((len(lines) + 1, number))
+            lines.extend(_valid(_plain_line(line) for line in text.split("\n")))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise Unreadable(f"it is not a notebook ({type(error).__name__}).") from None
+    return Source(path, "\n".join(lines) + "\n", tuple(starts))
+
+
+def _plain_line(line: str) -> str:
+    """Magics and shell commands become `pass`, in the same place."""
+    if match := _MAGIC.match(line):
+        return f"{match[1]}pass"
+    if match := _ASSIGNED_MAGIC.match(line):
+        return f"{match[1]}{match[2]}None"
+    return f"pass  # {line}" if line.rstrip().endswith("?") and "#" not in line else line
+
+
+def _valid(lines: Iterator[str]) -> list[str]:
+    """The lines of one cell; blank ones in their stead when they are not Python, so that other cells are still read."""
+    kept = list(lines)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse("\n".join(kept))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return [""] * len(kept)
+    return kept

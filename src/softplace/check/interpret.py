@@ -1,0 +1,502 @@
+"""Abstract interpretation of whole files: statements, definitions, and which functions are run with what.
+
+Each module's top level is run, then every function and method that could be called from elsewhere, with unknown
+arguments; calls between them are followed with what is known of their arguments. Paths that may both be taken are both
+followed and joined. Nothing of the checked code is ever executed.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+from softplace.check.calls import NOT_TRAINING, TRAINING
+from softplace.check.expressions import Expressions
+from softplace.check.project import Module
+from softplace.check.state import STEPS, Exhausted, Frame, Lazy, merged
+from softplace.check.values import (
+    UNKNOWN,
+    Chain,
+    ClassValue,
+    Constant,
+    Entries,
+    Function,
+    Instance,
+    Items,
+    Kind,
+    Library,
+    LibraryObject,
+    Site,
+    Tensor,
+    Unknown,
+    Value,
+    constant,
+    join,
+    key,
+    options,
+)
+
+LONGEST_LOOP = 16
+_CONSTRUCTORS = ("__init__", "__post_init__")
+
+
+class Interpreter(Expressions):
+    """Runs files for their events."""
+
+    def check_file(self, path: str) -> None:
+        """Run all that a file holds."""
+        module = self.project.module(path)
+        if module is None:
+            return
+        self.guarded(module, lambda: self.run_module(module))
+        if module.frame is None:
+            return
+        for value in list(module.frame.variables.values()):
+            if isinstance(value, ClassValue) and value.module is module:
+                self.check_class(value)
+            elif isinstance(value, Function) and value.module is module and id(value.node) not in self.called:
+                self.guarded(module, lambda function=value: self.call_unknown(function), value.node.lineno)  # type: ignore[misc]
+        for function in module.frame.nested:
+            if id(function.node) not in self.called:
+                self.guarded(module, lambda function=function: self.call_unknown(function), function.node.lineno)  # type: ignore[misc]
+        self.check_made(module)
+
+    def check_class(self, cls: ClassValue) -> None:
+        """Run every method of a class on an object made with the defaults, after all have set their attributes."""
+        if not any(isinstance(each, Function) for each in cls.attributes.values()):
+            return
+        self.guarded(cls.module, lambda: self.generic(cls), cls.node.lineno)
+        if cls.generic is not None:
+            self.check_methods(cls.generic)
+
+    def check_methods(self, instance: Instance, *, rerun: bool = True) -> None:
+        before = instance.version
+        seen: set[str] = set()
+        for ancestor in instance.cls.line():
+            if not isinstance(ancestor, ClassValue):
+                continue
+            for name, value in ancestor.attributes.items():
+                if isinstance(value, Function) and name not in seen and name not in _CONSTRUCTORS:
+                    seen.add(name)
+                    receiver: Value | None = instance
+                    if "staticmethod" in value.decorators:
+                        receiver = None
+                    elif "classmethod" in value.decorators:
+                        receiver = instance.cls
+                    self.guarded(
+                        value.module,
+                        lambda function=value, receiver=receiver: self.call_unknown(function, receiver),  # type: ignore[misc]
+                        value.node.lineno,
+                    )
+        if rerun and instance.version != before:
+            self.check_methods(instance, rerun=False)
+
+    def check_made(self, module: Module) -> None:
+        """Objects that were given models or losses: a framework may call any of their methods."""
+        made, self.made = self.made, []
+        for instance in made:
+            parts = (Instance, LibraryObject, Chain, ClassValue)
+            if instance.cls.outside() and any(isinstance(value, parts) for value in instance.attributes.values()):
+                self.check_methods(instance, rerun=False)
+
+    def guarded(self, module: Module, run: Callable[[], Any], line: int = 1) -> None:
+        """Run something within the limits; what is given up is noted."""
+        self.steps = 0
+        self.limit = STEPS
+        depth, inference, discarding, running = self.depth, self.inference, self.discarding, set(self.running)
+        try:
+            run()
+        except (Exhausted, RecursionError) as error:
+            reason = "too long to follow" if isinstance(error, Exhausted) else "nested too deeply to follow"
+            self.gap(Site(module.path, line, 0, line, 0), reason)
+        finally:
+            self.depth, self.inference, self.discarding, self.running = depth, inference, discarding, running
+
+    def run_module(self, module: Module) -> Frame:
+        """The names of a module, after its top level was run once."""
+        if module.frame is None:
+            module.frame = Frame(module, "")
+            module.frame.variables["__name__"] = Constant("__main__")
+            steps, depth = self.steps, self.depth
+            self.steps = self.depth = 0
+            try:
+                self.execute(module.tree.body, module.frame)
+            except (Exhausted, RecursionError):
+                self.gap(Site(module.path, 1, 0, 1, 0), "its top level is too long to follow")
+            finally:
+                self.steps, self.depth = steps, depth
+        return module.frame
+
+    def execute(self, body: list[ast.stmt], frame: Frame) -> bool:
+        """Run statements; False when the path ends in them."""
+        for node in body:
+            self.check_budget()
+            method = _STATEMENTS.get(type(node))
+            if method is not None and not method(self, node, frame):
+                return False
+        return True
+
+    def expression(self, node: ast.Expr, frame: Frame) -> bool:
+        call = node.value
+        value = self.evaluate(call, frame)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            name, owner = call.func.attr, call.func.value
+            if name.endswith("_") and not name.startswith("_") and isinstance(value, Tensor):
+                self.assign(owner, value, frame)
+            elif name in _MUTATORS and isinstance(owner, ast.Name | ast.Attribute | ast.Subscript):
+                self.mutate(call, name, owner, frame)
+        return True
+
+    def mutate(self, call: ast.Call, name: str, owner: ast.expr, frame: Frame) -> None:
+        """`items.append(x)` and the like: the name gets a longer list."""
+        old = self.evaluate(owner, frame)
+        given = [self.evaluate(each, frame) for each in call.args if not isinstance(each, ast.Starred)]
+        found: list[Value] = []
+        for option in options(old):
+            found.append(self.changed(option, name, given))
+        new = join(found)
+        if key(new) != key(old):
+            self.assign(owner, new, frame)
+
+    def changed(self, old: Value, name: str, given: list[Value]) -> Value:
+        if isinstance(old, Items) and given:
+            if name in ("append", "add", "appendleft"):
+                if len(old.elements) < 64 and old.rest is None:
+                    return Items((*old.elements, given[0]), None, old.mutable)
+                return Items(old.elements, join([given[0], old.rest or given[0]]), old.mutable)
+            if name == "extend" and isinstance(given[0], Items):
+                rest = given[0].rest if given[0].rest is not None else old.rest
+                return Items((*old.elements, *given[0].elements)[:64], rest, old.mutable)
+            if name == "insert" and len(given) == 2 and isinstance(constant(given[0]), int):
+                at = constant(given[0])
+                return Items((*old.elements[:at], given[1], *old.elements[at:]), old.rest, old.mutable)
+        if isinstance(old, Chain) and given:
+            if name == "add_module" and len(given) == 2:
+                return Chain((*old.parts, given[1]), (*old.names, str(constant(given[0]))), old.keras)
+            if name in ("add", "append"):
+                return Chain((*old.parts, given[0]), (*old.names, str(len(old.parts))), old.keras)
+        if isinstance(old, Instance) and name in ("add_module", "register_module") and len(given) == 2:
+            if isinstance(constant(given[0]), str):
+                self.write(old, constant(given[0]), given[1])
+            if "__main__chain" in old.attributes and isinstance(old.attributes["__main__chain"], Chain):
+                chain = old.attributes["__main__chain"]
+                self.write(old, "__main__chain", Chain((*chain.parts, given[1]), (*chain.names, str(constant(given[0])))))
+        if isinstance(old, Entries) and name == "update" and given and isinstance(given[0], Entries):
+            return Entries(old.entries | given[0].entries, given[0].rest or old.rest)
+        return old
+
+    def assignment(self, node: ast.Assign, frame: Frame) -> bool:
+        value = self.evaluate(node.value, frame)
+        for target in node.targets:
+            self.assign(target, value, frame)
+        return True
+
+    def annotated_assignment(self, node: ast.AnnAssign, frame: Frame) -> bool:
+        if node.value is not None:
+            self.assign(node.target, self.evaluate(node.value, frame), frame)
+        return True
+
+    def augmented(self, node: ast.AugAssign, frame: Frame) -> bool:
+        old, given = self.evaluate(node.target, frame), self.evaluate(node.value, frame)
+        if isinstance(old, Items) and isinstance(given, Items) and isinstance(node.op, ast.Add):
+            rest = given.rest if given.rest is not None else old.rest
+            new: Value = Items((*old.elements, *given.elements)[:64], rest, old.mutable)
+        else:
+            from softplace.check.expressions import words_of
+
+            site = self.site(node, frame)
+            new = self.combine(type(node.op), old, given, site, words_of(node.target), words_of(node.value))
+        self.assign(node.target, new, frame)
+        return True
+
+    def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
+        """Bind a target to a value."""
+        if isinstance(target, ast.Name):
+            at = frame
+            if target.id in frame.outer:
+                while at.parent is not None and (at is frame or target.id not in at.variables):
+                    at = at.parent
+            at.variables[target.id] = value
+        elif isinstance(target, ast.Tuple | ast.List):
+            self.unpack(target.elts, value, frame)
+        elif isinstance(target, ast.Attribute):
+            for owner in options(self.evaluate(target.value, frame)):
+                if isinstance(owner, Instance | LibraryObject | ClassValue):
+                    self.write(owner, target.attr, value)
+        elif isinstance(target, ast.Subscript):
+            self.assign_item(target, value, frame)
+        elif isinstance(target, ast.Starred):
+            self.assign(target.value, value, frame)
+
+    def unpack(self, targets: list[ast.expr], value: Value, frame: Frame) -> None:
+        """Bind the targets of `a, b = value`."""
+        starred = next((i for i, each in enumerate(targets) if isinstance(each, ast.Starred)), None)
+        site = self.site(targets[0], frame) if targets else None
+        for position, target in enumerate(targets):
+            found: list[Value] = []
+            for option in options(value):
+                if isinstance(option, Items) and starred is None:
+                    if position < len(option.elements):
+                        found.append(option.elements[position])
+                    elif option.rest is not None:
+                        found.append(option.rest)
+                elif isinstance(option, Tensor) and site is not None:
+                    found.append(self.indexed(option, Constant(0)))
+                elif isinstance(option, Unknown):
+                    found.append(option)
+            discarded = isinstance(target, ast.Name) and set(target.id) == {"_"}
+            element = join(found) if found else UNKNOWN
+            if not discarded and site is not None and isinstance(element, Tensor) and "of maximum" in element.tags:
+                self.use(element, "value", site)
+            self.assign(target, element, frame)
+
+    def assign_item(self, target: ast.Subscript, value: Value, frame: Frame) -> None:
+        owner = self.evaluate(target.value, frame)
+        index = self.index(target.slice, frame)
+        if isinstance(owner, Entries):
+            if isinstance(index, Constant):
+                self.assign(target.value, Entries(owner.entries | {index.value: value}, owner.rest), frame)
+            else:
+                rest = value if owner.rest is None else join([owner.rest, value])
+                self.assign(target.value, Entries(owner.entries, rest), frame)
+        elif isinstance(owner, Chain | Items):
+            position = constant(index)
+            parts = list(owner.parts if isinstance(owner, Chain) else owner.elements)
+            if isinstance(position, int) and -len(parts) <= position < len(parts):
+                parts[position] = value
+                new: Value = (
+                    Chain(tuple(parts), owner.names, owner.keras)
+                    if isinstance(owner, Chain)
+                    else Items(tuple(parts), owner.rest, owner.mutable)
+                )
+                self.assign(target.value, new, frame)
+        elif isinstance(owner, LibraryObject):
+            self.write(owner, "[]", value)
+        elif isinstance(owner, Tensor):
+            kept = owner.kind if owner.kind == Kind.RAW else Kind.UNKNOWN
+            self.assign(target.value, Tensor(kept, rank=owner.rank, tags=owner.tags - {"constant"}), frame)
+        else:
+            self.use(value, "stored", self.site(target, frame))
+
+    def returned(self, node: ast.Return, frame: Frame) -> bool:
+        value = self.evaluate(node.value, frame) if node.value is not None else Constant(None)
+        frame.returns.append(value)
+        self.use(value, "returned", self.site(node, frame))
+        return False
+
+    def conditional_statement(self, node: ast.If, frame: Frame) -> bool:
+        test = self.evaluate(node.test, frame)
+        if test is TRAINING or test is NOT_TRAINING:
+            live, dead = (node.body, node.orelse) if test is TRAINING else (node.orelse, node.body)
+            rest_dead = dead
+            self.discard(frame, lambda: self.execute(rest_dead, frame))
+            return self.execute(live, frame)
+        known = self.truth(test)
+        if known is not None:
+            return self.execute(node.body if known else node.orelse, frame)
+        return self.branches(
+            frame, [lambda: self.execute(node.body, frame), lambda: self.execute(node.orelse, frame)]
+        )
+
+    def loop(self, node: ast.For | ast.AsyncFor, frame: Frame) -> bool:
+        iterated = self.evaluate(node.iter, frame)
+        known = self.elements(iterated)
+        if known is not None and not known:
+            return self.execute(node.orelse, frame)
+        if known is not None and len(known) <= LONGEST_LOOP:
+            self.repeat(node.body, frame, [lambda each=each: self.assign(node.target, each, frame) for each in known])  # type: ignore[misc]
+        else:
+            element = self.element(iterated, self.site(node.iter, frame))
+            self.repeat(node.body, frame, [lambda: self.assign(node.target, element, frame)] * 2, open_end=True)
+        return self.execute(node.orelse, frame)
+
+    def while_loop(self, node: ast.While, frame: Frame) -> bool:
+        if self.truth(self.evaluate(node.test, frame)) is False:
+            return self.execute(node.orelse, frame)
+        self.repeat(node.body, frame, [lambda: None] * 2, open_end=True)
+        return self.execute(node.orelse, frame)
+
+    def repeat(
+        self, body: list[ast.stmt], frame: Frame, binds: list[Callable[[], None]], *, open_end: bool = False
+    ) -> None:
+        """Run a loop's body once per bind. Loops are taken to run at least once; `open_end`: maybe more often."""
+        ends: list[dict[str, Value]] = []
+        for number, bind in enumerate(binds):
+            bind()
+            before = dict(frame.variables)
+            breaks: list[dict[str, Value]] = []
+            goes_on: list[dict[str, Value]] = []
+            frame.leaving.append((breaks, goes_on))
+            if self.execute(body, frame):
+                goes_on.append(frame.variables)
+            frame.leaving.pop()
+            ends.extend(breaks)
+            if not goes_on:
+                frame.variables = before
+                break
+            frame.variables = merged(goes_on)
+            if open_end and number == 0:
+                changed = any(
+                    name in before and before[name] is not value and key(before[name]) != key(value)
+                    for name, value in frame.variables.items()
+                )
+                if not changed:
+                    break
+                ends.append(dict(frame.variables))
+        if ends:
+            frame.variables = merged([*ends, frame.variables])
+
+    def leave_loop(self, node: ast.Break, frame: Frame) -> bool:
+        if frame.leaving:
+            frame.leaving[-1][0].append(frame.variables)
+        return False
+
+    def next_round(self, node: ast.Continue, frame: Frame) -> bool:
+        if frame.leaving:
+            frame.leaving[-1][1].append(frame.variables)
+        return False
+
+    def raised(self, node: ast.Raise, frame: Frame) -> bool:
+        self.evaluate(node.exc, frame)
+        return False
+
+    def with_block(self, node: ast.With | ast.AsyncWith, frame: Frame) -> bool:
+        silent = 0
+        for item in node.items:
+            value = self.evaluate(item.context_expr, frame)
+            if item.optional_vars is not None:
+                self.assign(item.optional_vars, value, frame)
+            text = ast.dump(item.context_expr) if isinstance(item.context_expr, ast.Call) else ""
+            silent += "'no_grad'" in text or "'inference_mode'" in text
+        self.inference += silent
+        try:
+            return self.execute(node.body, frame)
+        finally:
+            self.inference -= silent
+
+    def attempt(self, node: ast.Try, frame: Frame) -> bool:
+        paths: list[Callable[[], bool]] = [
+            lambda: self.execute(node.body, frame) and self.execute(node.orelse, frame)
+        ]
+        for handler in node.handlers:
+            paths.append(lambda handler=handler: self.execute(handler.body, frame))  # type: ignore[misc]
+        alive = self.branches(frame, paths) if node.handlers else paths[0]()
+        return self.execute(node.finalbody, frame) and alive
+
+    def match(self, node: ast.Match, frame: Frame) -> bool:
+        subject = constant(self.evaluate(node.subject, frame))
+        paths: list[Callable[[], bool]] = []
+        open_end = True
+        for case in node.cases:
+            pattern = case.pattern
+            if isinstance(pattern, ast.MatchValue) and isinstance(pattern.value, ast.Constant) and subject is not None:
+                if pattern.value.value != subject:
+                    continue
+                return self.execute(case.body, frame)
+            open_end = open_end and not (isinstance(pattern, ast.MatchAs) and pattern.pattern is None)
+            paths.append(lambda case=case: self.execute(case.body, frame))  # type: ignore[misc]
+        if open_end:
+            paths.append(lambda: True)
+        return self.branches(frame, paths)
+
+    def definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame) -> bool:
+        decorators: set[str] = set()
+        for decorator in node.decorator_list:
+            called = decorator.func if isinstance(decorator, ast.Call) else decorator
+            decorators.add(called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", ""))
+        scope = f"{frame.scope}.{node.name}" if frame.scope else node.name
+        closure = frame.parent if frame.is_class else frame
+        owner = frame.owner if frame.is_class else None
+        made = Function(
+            node, frame.module, scope, closure, owner, self.defaults(node.args, frame), frozenset(decorators)
+        )
+        if "setter" in decorators or "overload" in decorators:
+            return True
+        if not frame.is_class:
+            frame.nested.append(made)
+        frame.variables[node.name] = made
+        return True
+
+    def class_definition(self, node: ast.ClassDef, frame: Frame) -> bool:
+        scope = f"{frame.scope}.{node.name}" if frame.scope else node.name
+        bases = tuple(self.evaluate(base, frame) for base in node.bases if not isinstance(base, ast.Starred))
+        made = ClassValue(node, frame.module, scope, bases)
+        inner = Frame(frame.module, scope, frame, {}, made, None, is_class=True)
+        self.execute(node.body, inner)
+        made.attributes = inner.variables
+        frame.variables[node.name] = made
+        if frame.parent is not None and not frame.is_class:
+            self.check_class(made)
+        return True
+
+    def imports(self, node: ast.Import, frame: Frame) -> bool:
+        for alias in node.names:
+            if alias.asname is not None:
+                frame.variables[alias.asname] = Lazy(alias.name, 0, None)
+                continue
+            first = alias.name.split(".")[0]
+            old = frame.variables.get(first)
+            if not isinstance(old, Lazy | Library):
+                frame.variables[first] = Lazy(first, 0, None)
+        return True
+
+    def imports_from(self, node: ast.ImportFrom, frame: Frame) -> bool:
+        dotted = node.module or ""
+        for alias in node.names:
+            if alias.name != "*":
+                frame.variables[alias.asname or alias.name] = Lazy(dotted, node.level, alias.name)
+                continue
+            module = self.project.resolve(frame.module, dotted, node.level)
+            if module is not None:
+                frame.module.stars.append(module)
+            elif dotted.split(".")[0] in ("torch", "tensorflow", "keras", "numpy"):
+                frame.variables.update(self.starred_library(dotted))
+            else:
+                frame.module.unknown_stars = True
+        return True
+
+    def outer_names(self, node: ast.Global | ast.Nonlocal, frame: Frame) -> bool:
+        frame.outer.update(node.names)
+        return True
+
+    def deletion(self, node: ast.Delete, frame: Frame) -> bool:
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                frame.variables.pop(target.id, None)
+        return True
+
+    def assertion(self, node: ast.Assert, frame: Frame) -> bool:
+        self.evaluate(node.test, frame)
+        return True
+
+
+_MUTATORS = frozenset("append add appendleft extend insert add_module register_module update".split())
+_STATEMENTS: dict[type[ast.stmt], Callable[[Any, Any, Frame], bool]] = {
+    ast.Expr: Interpreter.expression,
+    ast.Assign: Interpreter.assignment,
+    ast.AnnAssign: Interpreter.annotated_assignment,
+    ast.AugAssign: Interpreter.augmented,
+    ast.Return: Interpreter.returned,
+    ast.If: Interpreter.conditional_statement,
+    ast.For: Interpreter.loop,
+    ast.AsyncFor: Interpreter.loop,
+    ast.While: Interpreter.while_loop,
+    ast.Break: Interpreter.leave_loop,
+    ast.Continue: Interpreter.next_round,
+    ast.Raise: Interpreter.raised,
+    ast.With: Interpreter.with_block,
+    ast.AsyncWith: Interpreter.with_block,
+    ast.Try: Interpreter.attempt,
+    ast.TryStar: Interpreter.attempt,
+    ast.Match: Interpreter.match,
+    ast.FunctionDef: Interpreter.definition,
+    ast.AsyncFunctionDef: Interpreter.definition,
+    ast.ClassDef: Interpreter.class_definition,
+    ast.Import: Interpreter.imports,
+    ast.ImportFrom: Interpreter.imports_from,
+    ast.Global: Interpreter.outer_names,
+    ast.Nonlocal: Interpreter.outer_names,
+    ast.Delete: Interpreter.deletion,
+    ast.Assert: Interpreter.assertion,
+}

@@ -1,0 +1,536 @@
+"""What operations do to tensors: kinds, shapes as far as known, and the events that rules ask for."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from softplace.check.events import Divided, Logged, Normalised
+from softplace.check.names import (
+    ACTIVATIONS,
+    COMPARISONS,
+    CONSTANTS,
+    INDEX_MAKERS,
+    MASKING,
+    MIXING,
+    NORMALISERS,
+    POSITIVE_KEEPING,
+    PRODUCTS,
+    RESHAPED,
+    SAME,
+    SPLITTING,
+)
+from softplace.check.state import State
+from softplace.check.values import (
+    NO_TAGS,
+    NORMALISED,
+    UNKNOWN,
+    Constant,
+    Entries,
+    Items,
+    Kind,
+    Site,
+    Slice,
+    Tensor,
+    Union,
+    Value,
+    constant,
+    integer,
+    join,
+    options,
+    tensors,
+)
+
+_FOLD: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_ARITHMETIC: dict[str, type[ast.operator]] = {
+    "mul": ast.Mult,
+    "multiply": ast.Mult,
+    "div": ast.Div,
+    "divide": ast.Div,
+    "true_divide": ast.Div,
+    "add": ast.Add,
+    "sub": ast.Sub,
+    "subtract": ast.Sub,
+    "pow": ast.Pow,
+}
+# Facts about scores that go on through shifts, scales and shape changes.
+_SCORE_TAGS = frozenset({"product", "scaled", "masked", "masked infinite", "parameter", "batched", "causal", "distance"})
+SMALL = 1e-2
+
+
+class Operations(State):
+    """Operations on tensors."""
+
+    def tensor(self, value: Value | None) -> Tensor:
+        """The value as one tensor; what differs between its options is unknown."""
+        found = list(tensors(value, 1))
+        if len(found) == 1 and not isinstance(value, Union):
+            return found[0]
+        if found and len(found) == sum(1 for _ in options(value)) and len({each.kind for each in found}) == 1:
+            common = frozenset.intersection(*(each.tags for each in found))
+            return found[0].but(tags=common)
+        return Tensor(Kind.UNKNOWN)
+
+    def normalise(
+        self,
+        operation: str,
+        given: Value,
+        dim: Value | None,
+        site: Site,
+        made: Site | None = None,
+        keywords: dict[str, Value] | None = None,
+        *,
+        implicit: bool = False,
+    ) -> Tensor:
+        """A softmax, sigmoid, ... of a value."""
+        info = NORMALISERS[operation]
+        axis = integer(dim) if dim is not None else info.default_dim
+        is_given = dim is not None and constant(dim) is None and not (isinstance(dim, Constant)) or axis is not None
+        source = self.tensor(given)
+        tags = {tag for tag in source.tags if tag in ("batched", "masked", "masked infinite")}
+        kind = info.kind
+        if operation == "softmax" and source.kind == Kind.CONSTANT:
+            tags.add("of a constant")
+        path = (site,) if made is not None and made != site else ()
+        result = Tensor(kind, made or site, operation, axis, source.rank, source.sizes, frozenset(tags), path)
+        self.use(given, f"into {operation}", site)
+        self.events.add(
+            Normalised(
+                site,
+                operation,
+                given,
+                axis,
+                is_given,
+                implicit and not is_given,
+                made,
+                keywords or {},
+                self.inference > 0,
+                result,
+            )
+        )
+        return result
+
+    def operate(
+        self, name: str, arguments: list[Value], keywords: dict[str, Value], site: Site, package: str = "torch"
+    ) -> Value:
+        """An operation by its last word, on its first argument."""
+        given = arguments[0] if arguments else _first(keywords)
+        if name in NORMALISERS:
+            return self.normaliser(name, given, arguments, keywords, site, package)
+        if name in _ARITHMETIC and len(arguments) > 1:
+            return self.combine(_ARITHMETIC[name], arguments[0], arguments[1], site, "", "")
+        if name in PRODUCTS:
+            return self.product(arguments, site)
+        if name in ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "pad_sequence"):
+            return self.joined(given, keywords, site)
+        if name in ("masked_fill", "where", "masked_scatter"):
+            return self.masked(name, arguments, keywords, site)
+        if name in SPLITTING:
+            rest = self.tensor(given)
+            return Items((), rest.but(sizes=(), rank=None) if name != "chunk" else rest.but(sizes=()))
+        if isinstance(given, Union):
+            rest_arguments = arguments[1:]
+            return join(
+                [self.operate(name, [option, *rest_arguments], keywords, site, package) for option in given.options],
+                chosen=given.chosen,
+            )
+        if name in CONSTANTS and package == "torch":
+            return Tensor(Kind.CONSTANT, tags=frozenset({"constant"}))
+        method = _OPERATIONS.get(name)
+        if method is not None:
+            return method(self, given, arguments, keywords, site)
+        if not isinstance(given, Tensor):
+            if name in RESHAPED or name in SAME:
+                return self.reshaped(name, Tensor(Kind.UNKNOWN), arguments, keywords) if name in RESHAPED else given
+            if name in MIXING or name in ACTIVATIONS:
+                return Tensor(Kind.RAW)
+            return Tensor(Kind.INDICES) if name in INDEX_MAKERS else UNKNOWN
+        if name in SAME:
+            if name.startswith("cl") and name not in ("clone",):
+                return given.tagged("guarded")
+            return given
+        if name in RESHAPED:
+            return self.reshaped(name, given, arguments, keywords)
+        if name in MIXING:
+            self.use(given, "linear", site)
+            return Tensor(Kind.RAW, rank=given.rank, tags=given.tags & {"batched"})
+        if name in ACTIVATIONS:
+            return self.activated(name, given, site)
+        if name in INDEX_MAKERS:
+            self.use(given, "argmax" if name.startswith("arg") else "other", site)
+            return Tensor(Kind.INDICES)
+        if name in COMPARISONS:
+            self.use(given, "compared", site)
+            return Tensor(Kind.UNKNOWN, tags=frozenset({"mask"}))
+        self.use(given, "other", site)
+        for argument in arguments[1:]:
+            self.use(argument, "other", site)
+        return Tensor(Kind.UNKNOWN)
+
+    def normaliser(
+        self,
+        name: str,
+        given: Value,
+        arguments: list[Value],
+        keywords: dict[str, Value],
+        site: Site,
+        package: str,
+    ) -> Value:
+        """A call of softmax and its kin."""
+        info = NORMALISERS[name]
+        dim = keywords.get("dim", keywords.get("axis"))
+        position = info.dim_position
+        if package != "torch" and position is not None:
+            position = None if package in ("scipy", "torch_geometric") else 1
+        if dim is None and position is not None and position < len(arguments):
+            dim = arguments[position]
+        if dim is None and package in ("jax", "tensorflow", "keras", "flax"):
+            dim = Constant(-1)
+        unsure = "**" in keywords or package != "torch"
+        return self.normalise(name, given, dim, site, None, keywords, implicit=info.implicit and not unsure)
+
+    def activated(self, name: str, given: Tensor, site: Site) -> Tensor:
+        """An elementwise activation."""
+        if given.kind in NORMALISED and name in POSITIVE_KEEPING and given.kind in (Kind.PROBABILITIES, Kind.SIGMOID):
+            return given
+        self.use(given, "activation", site)
+        return Tensor(Kind.RAW, rank=given.rank, sizes=given.sizes, tags=given.tags & _SCORE_TAGS)
+
+    def logarithm(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        self.events.add(Logged(site, given, False))
+        self.use(given, "log", site)
+        if isinstance(given, Tensor):
+            kinds = {Kind.PROBABILITIES: Kind.LOG_PROBABILITIES, Kind.SIGMOID: Kind.LOG_SIGMOID}
+            if given.kind in kinds:
+                return given.but(kind=kinds[given.kind], made_by=f"log({given.made_by})")
+            if given.kind == Kind.EXPONENTIAL_SUM:
+                return Tensor(Kind.UNKNOWN, tags=frozenset({"logsumexp"}))
+        return Tensor(Kind.UNKNOWN)
+
+    def exponential(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        if isinstance(given, Tensor):
+            if given.kind == Kind.LOG_PROBABILITIES:
+                return given.but(kind=Kind.PROBABILITIES, made_by=f"exp({given.made_by})")
+            if given.kind == Kind.LOG_SIGMOID:
+                return given.but(kind=Kind.SIGMOID)
+            safe = given.tags & {"shifted", "negative", "guarded", "logsumexp", "bounded"}
+            return Tensor(Kind.EXPONENTIAL, rank=given.rank, tags=frozenset({"shifted"}) if safe else NO_TAGS)
+        return Tensor(Kind.EXPONENTIAL)
+
+    def total(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        if isinstance(given, Items | Entries):
+            return Tensor(Kind.UNKNOWN)
+        if not isinstance(given, Tensor):
+            return UNKNOWN
+        if given.kind == Kind.EXPONENTIAL:
+            return Tensor(Kind.EXPONENTIAL_SUM, tags=given.tags)
+        if given.kind in NORMALISED:
+            return Tensor(Kind.UNKNOWN, origin=given.origin, tags=frozenset({"total"}))
+        self.use(given, "other", site)
+        return Tensor(given.kind if given.kind == Kind.RAW else Kind.UNKNOWN, tags=given.tags & {"product"})
+
+    def maximum(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        source = given if isinstance(given, Tensor) else Tensor(Kind.UNKNOWN)
+        dims = [each for each in arguments[1:] if integer(each) is not None]
+        if dims or keywords.keys() & {"dim", "axis"}:
+            if "axis" in keywords:
+                return Tensor(Kind.MAXIMUM)
+            self.use(given, "argmax", site)
+            picked = source.tagged("of maximum") if source.origin is not None else Tensor(Kind.MAXIMUM)
+            return Items((picked, Tensor(Kind.INDICES)))
+        self.use(given, "value", site)
+        return Tensor(Kind.MAXIMUM)
+
+    def largest(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        return Tensor(Kind.MAXIMUM)
+
+    def top(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        self.use(given, "topk", site)
+        if isinstance(given, Tensor):
+            return Items((given.tagged("of maximum"), Tensor(Kind.INDICES)))
+        return UNKNOWN
+
+    def sampled(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        self.use(given, "multinomial", site)
+        return Tensor(Kind.INDICES)
+
+    def log_sum(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        return Tensor(Kind.UNKNOWN, tags=frozenset({"logsumexp"}))
+
+    def filled(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        tags = frozenset({"causal"})
+        return given.but(tags=given.tags | tags) if isinstance(given, Tensor) else Tensor(Kind.UNKNOWN, tags=tags)
+
+    def number(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        return UNKNOWN
+
+    def product(self, arguments: list[Value], site: Site) -> Value:
+        """A matrix product; the weights of attention meet their values here."""
+        parts = [each for each in arguments if not isinstance(each, Constant)]
+        flat: list[Value] = []
+        for part in parts:
+            flat.extend(part.elements if isinstance(part, Items) else [part])
+        weights = [each for each in flat for tensor in tensors(each, 1) if tensor.kind in NORMALISED]
+        for each in flat:
+            self.use(each, "product", site)
+        tags = {"product"} if not weights and len(flat) > 1 else {"weighted"} if weights else set()
+        if any("scaled" in tensor.tags for each in flat for tensor in tensors(each, 1)):
+            tags.add("scaled")
+        return Tensor(Kind.RAW, tags=frozenset(tags))
+
+    def joined(self, given: Value, keywords: dict[str, Value], site: Site) -> Value:
+        """Tensors put side by side keep their kind when all have the same."""
+        if isinstance(given, Items):
+            parts = [*given.elements, *([] if given.rest is None else [given.rest])]
+            found = [self.tensor(part) for part in parts]
+            kinds = {each.kind for each in found}
+            for part in parts if len(kinds) > 1 else ():
+                self.use(part, "joined", site)
+            if len(kinds) == 1 and found:
+                return found[0].but(rank=None, sizes=(), dim=None)
+            return Tensor(Kind.UNKNOWN)
+        return given if isinstance(given, Tensor) else UNKNOWN
+
+    def masked(self, name: str, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        """Entries set by a mask: before a softmax to minus infinity, after it to zero."""
+        if name == "where":
+            if len(arguments) < 3:
+                return Tensor(Kind.INDICES)
+            kept, filler = arguments[1], arguments[2]
+            if not isinstance(kept, Tensor) and isinstance(filler, Tensor):
+                kept, filler = filler, kept
+            mask = arguments[0]
+        else:
+            kept = arguments[0] if arguments else UNKNOWN
+            mask = arguments[1] if len(arguments) > 1 else keywords.get("mask", UNKNOWN)
+            filler = arguments[2] if len(arguments) > 2 else keywords.get("value", UNKNOWN)
+        source = self.tensor(kept)
+        number = constant(filler)
+        causal = any("causal" in tensor.tags for tensor in tensors(mask, 1))
+        if source.kind in NORMALISED:
+            if isinstance(number, int | float) and number == 0:
+                self.use(kept, "masked after", site)
+                return source
+            self.use(kept, "other", site)
+            return Tensor(Kind.UNKNOWN)
+        if isinstance(number, int | float) and number < -1e3:
+            tags = {"masked"} | ({"masked infinite"} if number == -math.inf else set()) | ({"causal"} if causal else set())
+            return source.but(tags=source.tags | tags)
+        if isinstance(number, int | float):
+            return source.but(tags=source.tags)
+        return source.but(tags=source.tags | {"masked"})
+
+    def reshaped(
+        self, name: str, given: Tensor, arguments: list[Value], keywords: dict[str, Value]
+    ) -> Tensor:
+        """The same numbers in another shape."""
+        rank: int | None = None
+        sizes: tuple[tuple[int, int], ...] = ()
+        tags = given.tags
+        rest = arguments[1:]
+        dim = given.dim
+        if name in ("view", "reshape"):
+            shape = list(rest[0].elements) if len(rest) == 1 and isinstance(rest[0], Items) and not rest[0].rest else rest
+            if len(shape) > 1 or (shape and integer(shape[0]) is not None):
+                rank = len(shape)
+                sizes = tuple((at, size) for at, each in enumerate(shape) if (size := integer(each) or 0) > 0)
+                last = integer(shape[-1])
+                if rank == 2 and (integer(shape[0]) == -1 or last == -1) and given.kind != Kind.PROBABILITIES:
+                    tags = tags | {"batched"}
+        elif name == "flatten":
+            start = integer(rest[0]) if rest else integer(keywords.get("start_dim"))
+            rank = 2 if start == 1 else 1 if start is None and not rest and "start_dim" not in keywords else None
+            tags = tags | {"batched"} if start == 1 else tags
+        elif name == "unsqueeze" and given.rank is not None:
+            rank = given.rank + 1
+        elif name in ("permute", "transpose", "swapaxes", "t", "flip", "roll"):
+            rank = given.rank
+            tags = tags - {"batched"}
+            dim = None
+        elif name == "mean" and given.rank is not None and rest:
+            rank = given.rank - 1 if integer(rest[0]) is not None and "keepdim" not in keywords else None
+            sizes = tuple(pair for pair in given.sizes if pair[0] == 1 and integer(rest[0]) not in (0, 1))
+        elif name == "squeeze" and given.rank is not None and rest:
+            tags = tags - {"batched"}
+        elif name in ("gather", "take", "index_select", "select", "take_along_axis"):
+            tags = tags | {"picked"}
+        return given.but(rank=rank, sizes=sizes, tags=tags, dim=dim if rank == given.rank or dim == -1 else None)
+
+    def indexed(self, given: Tensor, index: Value) -> Value:
+        """tensor[index]: some rows, or one class."""
+        parts = list(index.elements) if isinstance(index, Items) else [index]
+        if len(parts) == 1 and isinstance(index, Items):
+            parts = list(index.elements)
+        last = parts[-1]
+        takes_class = (
+            len(parts) > 1
+            and integer(last) is not None
+            and given.dim in (None, len(parts) - 1, -1)
+            and not (len(parts) == 2 and integer(last) == -1)
+            and not (len(parts) == 2 and given.dim == -1 and given.rank not in (None, 2))
+        )
+        rank = None if given.rank is None else given.rank - sum(integer(part) is not None for part in parts)
+        if given.kind in NORMALISED:
+            if takes_class and all(isinstance(part, Slice) or constant(part) is Ellipsis for part in parts[:-1]):
+                picked = Kind.SIGMOID if given.kind in (Kind.PROBABILITIES, Kind.SIGMOID) else Kind.LOG_SIGMOID
+                return given.but(kind=picked, rank=rank, sizes=(), dim=None, tags=given.tags | {"picked"})
+            if len(parts) > 1 and isinstance(last, Slice) and not last.full and given.dim in (None, len(parts) - 1):
+                return Tensor(Kind.UNKNOWN, given.origin, tags=frozenset({"total"}))
+            if len(parts) > 1 and not isinstance(last, Slice):
+                return given.but(rank=None, sizes=(), dim=None, tags=given.tags | {"picked"})
+            return given.but(rank=rank, sizes=(), tags=given.tags - {"batched"}, dim=None)
+        kind = given.kind if given.kind in (Kind.RAW, Kind.CONSTANT, Kind.INDICES) else Kind.UNKNOWN
+        return Tensor(kind, rank=rank, tags=given.tags & (_SCORE_TAGS - {"batched", "parameter"}))
+
+    def combine(
+        self, kind: type[ast.operator], left: Value, right: Value, site: Site, left_words: str, right_words: str
+    ) -> Value:
+        """A binary operation."""
+        if isinstance(left, Constant) and isinstance(right, Constant):
+            return _folded(kind, left.value, right.value)
+        if isinstance(left, Items) and isinstance(right, Items) and kind is ast.Add:
+            return Items((*left.elements, *right.elements), left.rest or right.rest, left.mutable)
+        if isinstance(left, Items) and kind is ast.Mult:
+            times = integer(right)
+            if times is not None and 0 <= times <= 16:
+                return Items(left.elements * times, left.rest, left.mutable)
+            return Items((), join([*left.elements, *([left.rest] if left.rest else [])] or [UNKNOWN]), left.mutable)
+        if isinstance(left, Union) or isinstance(right, Union):
+            found = [
+                self.combine(kind, one, other, site, left_words, right_words)
+                for one in list(options(left))[:4]
+                for other in list(options(right))[:4]
+            ]
+            return join(found)
+        if kind is ast.MatMult:
+            return self.product([left, right], site)
+        return self.arithmetic(kind, left, right, site, left_words, right_words)
+
+    def arithmetic(
+        self, kind: type[ast.operator], left: Value, right: Value, site: Site, left_words: str, right_words: str
+    ) -> Value:
+        """+, -, *, / and ** with a tensor."""
+        one = left if isinstance(left, Tensor) else None
+        other = right if isinstance(right, Tensor) else None
+        if one is None and other is None:
+            return UNKNOWN
+        if kind is ast.Div and one is not None:
+            if one.kind == Kind.EXPONENTIAL and other is not None and other.kind == Kind.EXPONENTIAL_SUM:
+                self.events.add(Divided(site, "shifted" in one.tags or "shifted" in other.tags))
+                return Tensor(Kind.PROBABILITIES, site, "exp / sum(exp)", rank=one.rank)
+            if one.kind in NORMALISED and other is not None and "total" in other.tags:
+                self.use(one, "renormalised", site)
+                return one
+        if kind is ast.Sub:
+            if other is not None and other.kind == Kind.MAXIMUM:
+                base = one or Tensor(Kind.UNKNOWN)
+                return base.but(tags=base.tags | {"shifted"}) if base.kind not in NORMALISED else Tensor(Kind.UNKNOWN)
+            if other is not None and "logsumexp" in other.tags:
+                return Tensor(Kind.LOG_PROBABILITIES, site, "x - logsumexp(x)")
+            if other is not None and other.kind == Kind.SIGMOID and constant(left) in (1, 1.0):
+                return other
+        if kind is ast.Add and constant(right if one is not None else left) is not None:
+            number = constant(right if one is not None else left)
+            tensor = one or other
+            if tensor is not None and isinstance(number, int | float) and abs(number) <= SMALL:
+                return tensor.tagged("guarded") if number else tensor
+        for value, words in ((one, right_words), (other, left_words)):
+            if value is not None and value.kind in NORMALISED:
+                partner = other if value is one else one
+                named_mask = "mask" in words or (partner is not None and "mask" in partner.tags)
+                if kind is ast.Mult and named_mask and value.kind == Kind.PROBABILITIES:
+                    self.use(value, "masked after", site)
+                    return value
+        for value in (left, right):
+            self.use(value, _USES.get(kind, "other"), site)
+        if kind is ast.Div and one is not None and one.kind in NORMALISED and constant(right) in (1, 1.0):
+            return one
+        return self.scored(kind, one, other, right, left_words if one is None else right_words)
+
+    def scored(
+        self, kind: type[ast.operator], one: Tensor | None, other: Tensor | None, right: Value, words: str
+    ) -> Tensor:
+        """Raw scores stay raw scores under arithmetic; products and masks are remembered."""
+        tags = ((one.tags if one is not None else NO_TAGS) | (other.tags if other is not None else NO_TAGS)) & (
+            _SCORE_TAGS | {"logsumexp", "negative"}
+        )
+        present = [each for each in (one, other) if each is not None]
+        kinds = {each.kind for each in present}
+        if kinds == {Kind.EXPONENTIAL} and kind is ast.Mult:
+            return Tensor(Kind.EXPONENTIAL, tags=present[0].tags)
+        if Kind.EXPONENTIAL in kinds and kind is ast.Mult:
+            found = next(each for each in present if each.kind == Kind.EXPONENTIAL)
+            return Tensor(Kind.EXPONENTIAL, tags=found.tags)
+        if kind in (ast.Div, ast.Mult) and "product" in tags:
+            tags = tags | {"scaled"}
+        if kind in (ast.Div, ast.Mult) and len(present) == 1:
+            tags = tags | {"scaled"}
+        if kind is ast.Add and "mask" in words:
+            tags = tags | {"masked"}
+        if kind is ast.Sub and "mask" in words:
+            tags = tags | {"masked"}
+        if kind is ast.Pow:
+            tags = tags | {"positive"}
+        if kind is not ast.Mult:
+            tags = tags - {"negative"}
+        raw = Kind.RAW in kinds and not kinds & NORMALISED and Kind.EXPONENTIAL not in kinds
+        constants = kinds == {Kind.CONSTANT} and len(present) == 2
+        first = present[0]
+        result = Kind.RAW if raw else Kind.CONSTANT if constants else Kind.UNKNOWN
+        return Tensor(result, rank=first.rank, sizes=first.sizes if len(present) == 1 else (), tags=frozenset(tags))
+
+
+def _folded(kind: type[ast.operator], left: Any, right: Any) -> Value:
+    function = _FOLD.get(kind)
+    if function is None or not isinstance(left, int | float | str) or not isinstance(right, int | float | str):
+        return UNKNOWN
+    if isinstance(left, str) != isinstance(right, str) or (isinstance(left, str) and kind is not ast.Add):
+        return UNKNOWN
+    if isinstance(left, str) and len(left) + len(right) > 10_000:
+        return UNKNOWN
+    try:
+        return Constant(function(left, right))
+    except (TypeError, ValueError, ArithmeticError):
+        return UNKNOWN
+
+
+def _first(keywords: dict[str, Value]) -> Value:
+    for name in ("input", "x", "logits", "tensors", "tensor", "inputs", "a", "src", "self"):
+        if name in keywords:
+            return keywords[name]
+    return UNKNOWN
+
+
+_USES: dict[type[ast.operator], str] = {ast.Mult: "multiplied", ast.Add: "added", ast.Sub: "subtracted", ast.Div: "divided"}
+_OPERATIONS: dict[str, Callable[[Any, Value, list[Value], dict[str, Value], Site], Value]] = {
+    "log": Operations.logarithm,
+    "log2": Operations.logarithm,
+    "log10": Operations.logarithm,
+    "exp": Operations.exponential,
+    "sum": Operations.total,
+    "reduce_sum": Operations.total,
+    "max": Operations.maximum,
+    "amax": Operations.largest,
+    "reduce_max": Operations.largest,
+    "topk": Operations.top,
+    "top_k": Operations.top,
+    "sort": Operations.top,
+    "multinomial": Operations.sampled,
+    "logsumexp": Operations.log_sum,
+    "reduce_logsumexp": Operations.log_sum,
+    "tril": Operations.filled,
+    "triu": Operations.filled,
+    "size": Operations.number,
+    "dim": Operations.number,
+    "numel": Operations.number,
+}

@@ -1,0 +1,149 @@
+"""The modules of a project: which file an import means. Files are read and parsed when they are first needed."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from softplace.check.files import Source, Unreadable, decode, read_bytes
+from softplace.check.names import OUTSIDE
+
+if TYPE_CHECKING:
+    from softplace.check.state import Frame
+
+LEVELS_ABOVE = 6
+"""How many folders above a file are looked through for what it imports."""
+
+
+@dataclass(slots=True, eq=False)
+class Module:
+    """A file as a module. `frame` holds its names once it was interpreted."""
+
+    path: str
+    package: bool
+    source: Source
+    tree: ast.Module
+    frame: Frame | None = None
+    stars: list[Module] = field(default_factory=list)
+    unknown_stars: bool = False
+
+
+class Project:
+    """All files, by absolute path; `shown` gives the path that the user typed."""
+
+    def __init__(self, paths: list[str], contents: dict[str, bytes] | None = None) -> None:
+        self.shown: dict[str, str] = {os.path.abspath(path): path for path in paths}
+        self.contents = contents or {}
+        self.troubles: dict[str, str] = {}
+        self.modules: dict[str, Module | None] = {}
+        self.folders: set[str] = set()
+        self.homes: dict[str, set[str]] = defaultdict(set)
+        self._resolved: dict[tuple[str, str], str | None] = {}
+        self._probed: dict[str, bool] = {}
+        for path in self.shown:
+            folder = os.path.dirname(path)
+            stem = os.path.basename(path)[:-3]
+            if path.endswith(".py") and stem != "__init__":
+                self.homes[stem].add(folder)
+            while folder not in self.folders:
+                self.folders.add(folder)
+                parent = os.path.dirname(folder)
+                self.homes[os.path.basename(folder)].add(parent)
+                if parent == folder:
+                    break
+                folder = parent
+        common = os.path.commonpath(list(self.shown)) if self.shown else ""
+        self.root = common if common in self.folders else os.path.dirname(common)
+
+    def module(self, path: str) -> Module | None:
+        """The module of a file; None when it cannot be read (`troubles` says why)."""
+        if path not in self.modules:
+            self.modules[path] = None
+            shown = self.shown.get(path, os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path)
+            try:
+                data = self.contents.get(path)
+                source = decode(shown, read_bytes(path) if data is None else data)
+                self.modules[path] = Module(shown, path.endswith("__init__.py"), source, source.tree())
+            except Unreadable as error:
+                if path in self.shown:
+                    self.troubles[shown] = str(error)
+        return self.modules[path]
+
+    def exists(self, path: str) -> bool:
+        """Whether a file is of the project: listed, or beside a listed one."""
+        if path in self.shown:
+            return True
+        if path not in self._probed:
+            # A folder above what the user named belongs to the project too, but is only looked at when it is imported.
+            above = not os.path.dirname(path).startswith(self.root + os.sep)
+            self._probed[path] = above and "site-packages" not in path and os.path.isfile(path)
+        return self._probed[path]
+
+    def resolve(self, importer: Module, dotted: str, level: int) -> Module | None:
+        """The module that `import dotted` (with `level` leading dots) in a file means; None when it is an outside one."""
+        here = os.path.abspath(importer.path)
+        folder = os.path.dirname(here)
+        if level:
+            for _ in range(level - 1):
+                folder = os.path.dirname(folder)
+            path = self._under(folder, dotted.split(".") if dotted else [])
+            return self._module(path, here)
+        where = (folder, dotted)
+        if where not in self._resolved:
+            self._resolved[where] = self._absolute(folder, dotted.split("."), here)
+        return self._module(self._resolved[where], here)
+
+    def _module(self, path: str | None, importer: str) -> Module | None:
+        return None if path is None or path == importer else self.module(path)
+
+    def _absolute(self, folder: str, words: list[str], importer: str) -> str | None:
+        outside = words[0] in OUTSIDE
+        above = folder
+        for level in range(LEVELS_ABOVE):
+            # A file named like a known package is that package only where Python would find it first: at a root.
+            if not outside or level == 0 or not self.exists(os.path.join(above, "__init__.py")):
+                path = self._under(above, words)
+                if path is not None and path != importer:
+                    return path
+            if above == self.root and above not in self.folders:
+                break
+            parent = os.path.dirname(above)
+            if parent == above:
+                break
+            above = parent
+        if outside:
+            return None
+        near = sorted(
+            self.homes.get(words[0], ()), key=lambda home: (-len(os.path.commonpath([home, folder])), len(home), home)
+        )
+        for home in near:
+            path = self._under(home, words)
+            if path is not None and path != importer:
+                return path
+        return None
+
+    def _under(self, folder: str, words: list[str]) -> str | None:
+        base = os.path.join(folder, *words)
+        for path in (os.path.join(base, "__init__.py"), base + ".py"):
+            if (words or path.endswith("__init__.py")) and self.exists(path):
+                return path
+        return None
+
+    def is_folder(self, importer: Module, dotted: str, level: int) -> bool:
+        """Whether a dotted name is a folder of the project without __init__.py."""
+        folder = os.path.dirname(os.path.abspath(importer.path))
+        words = dotted.split(".") if dotted else []
+        if level:
+            for _ in range(level - 1):
+                folder = os.path.dirname(folder)
+            return os.path.join(folder, *words) in self.folders
+        while True:
+            if os.path.join(folder, *words) in self.folders:
+                return True
+            parent = os.path.dirname(folder)
+            if folder == self.root or parent == folder:
+                return False
+            folder = parent

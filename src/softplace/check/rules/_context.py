@@ -1,0 +1,75 @@
+"""What rules are given: the events of a run, and the places of its softmaxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from softplace.check.events import Events, LossCalled
+from softplace.check.findings import Finding, Level, Related, Rule
+from softplace.check.losses import CODES
+from softplace.check.places import Softmax
+from softplace.check.values import NONE, Kind, Site, Tensor, Union, Value, options
+
+MAKES = {
+    Kind.PROBABILITIES: "probabilities",
+    Kind.LOG_PROBABILITIES: "log-probabilities",
+    Kind.SIGMOID: "sigmoid probabilities",
+    Kind.LOG_SIGMOID: "log-sigmoid values",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Everything that a run saw."""
+
+    events: Events
+    softmaxes: dict[Site, Softmax]
+
+    def place(self, origin: Site | None) -> str:
+        """The place of the softmax at a site."""
+        found = self.softmaxes.get(origin) if origin is not None else None
+        return "unknown" if found is None else found.place
+
+
+def certain(value: Value, wrong: frozenset[Kind]) -> list[Tensor]:
+    """The tensors of these kinds, when the value is one of these kinds on every path (or in a chosen part)."""
+    found = [option for option in options(value) if option is not NONE]
+    bad = [option for option in found if isinstance(option, Tensor) and option.kind in wrong]
+    return bad if bad and len(bad) == len(found) else []
+
+
+def origin_of(tensor: Tensor) -> tuple[Related, ...]:
+    """The sites that show where a tensor comes from."""
+    if tensor.origin is None:
+        return ()
+    what = MAKES.get(tensor.kind, "values")
+    made = Related(site=tensor.origin, message=f"{tensor.made_by} makes {what} here")
+    return (made, *(Related(site=hop, message="passed on here") for hop in tensor.path))
+
+
+def pairs(rule: Rule, context: Context, advice: str, level: Level | None = None) -> Iterator[Finding]:
+    """Findings of a pair rule: losses that are given the wrong kind of numbers."""
+    seen: set[tuple[Site, Site | None]] = set()
+    for event in context.events.losses.values():
+        codes = CODES[event.family]
+        for tensor in _wrong(event, frozenset(codes)):
+            if codes[tensor.kind] != rule.code or (event.site, tensor.origin) in seen:
+                continue
+            seen.add((event.site, tensor.origin))
+            related = origin_of(tensor)
+            if event.made is not None and event.made != event.site:
+                related = (*related, Related(site=event.made, message=f"{event.loss.name} is constructed here"))
+            message = f"{event.loss.name} is given {MAKES[tensor.kind]} of {tensor.made_by}, but wants {event.family}. {advice}"
+            yield rule.finding(
+                event.site, message, place=context.place(tensor.origin), related=related, level=level
+            )
+
+
+def _wrong(event: LossCalled, kinds: frozenset[Kind]) -> list[Tensor]:
+    found = [option for option in options(event.scores) if option is not NONE]
+    bad = [option for option in found if isinstance(option, Tensor) and option.kind in kinds]
+    if len(bad) == len(found):
+        return bad
+    # Which model is a choice that some run makes; which state a tensor is in may be tied to the loss.
+    return bad if isinstance(event.scores, Union) and event.scores.chosen and not event.chosen else []

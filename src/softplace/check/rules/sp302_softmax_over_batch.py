@@ -1,0 +1,53 @@
+"""# SP302 softmax-over-batch
+
+## What it finds
+A softmax over the dim of the batch: dim 0 (given, or taken by torch's rule for 3 dims) of what a layer makes of a batch.
+
+## Why it is wrong
+The weights of one class then sum to one over the examples of the batch: the result of one example depends on which
+others are beside it, and a batch of one gives 1 everywhere.
+
+## Wrong
+```python
+x = torch.flatten(x, 1)
+return F.log_softmax(self.fc(x), dim=0)
+```
+
+## Right
+```python
+return F.log_softmax(self.fc(x), dim=1)
+```
+
+## References
+torch.nn.functional, `_get_softmax_dim`.
+"""
+
+from collections.abc import Iterator
+
+from softplace.check.findings import Finding, Level, Rule
+from softplace.check.names import SOFTMAX_NAMES
+from softplace.check.rules._context import Context
+from softplace.check.values import Site, Tensor
+
+
+def _find(context: Context) -> Iterator[Finding]:
+    seen: set[Site] = set()
+    for event in context.events.normalised.values():
+        given = event.given
+        if event.operation not in SOFTMAX_NAMES or event.site in seen or not isinstance(given, Tensor):
+            continue
+        rank = given.rank
+        dim = (0 if rank == 3 else None) if event.implicit else event.dim
+        if rank is None or rank < 2 or dim is None or "batched" not in given.tags:
+            continue
+        if dim % rank == 0:
+            seen.add(event.site)
+            yield RULE.finding(
+                event.site,
+                f"{event.operation} over dim 0 of {rank}: that is the batch, so that examples share one weight. "
+                f"Normalise over the classes (dim={'1' if rank in (2, 4) else '-1'}).",
+                place=context.place(event.result.origin),
+            )
+
+
+RULE = Rule(code="SP302", name="softmax-over-batch", level=Level.WARNING, find=_find)

@@ -1,0 +1,48 @@
+"""# SP304 mask-after-softmax
+
+## What it finds
+Weights of a softmax that are multiplied by a mask (or set to 0 by one), when the scores were not masked before and the
+weights are not made to sum to one again.
+
+## Why it is wrong
+The masked entries have taken their share of the sum: what is left sums to less than one, by an amount that depends on
+scores that should not count.
+
+## Wrong
+```python
+weights = F.softmax(scores, dim=-1) * mask
+```
+
+## Right
+```python
+weights = F.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1)
+```
+
+## References
+Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3: masking "by ... setting to -inf ... the input of the softmax".
+"""
+
+from collections.abc import Iterator
+
+from softplace.check.findings import Finding, Level, Related, Rule
+from softplace.check.rules._context import Context
+from softplace.check.values import tensors
+
+
+def _find(context: Context) -> Iterator[Finding]:
+    for softmax in context.softmaxes.values():
+        used = softmax.uses.get("masked after")
+        if used is None or "renormalised" in softmax.uses or softmax.place in ("loss", "output"):
+            continue
+        given = [tensor for call in softmax.calls for tensor in tensors(call.given)]
+        if any("masked" in tensor.tags for tensor in given):
+            continue
+        yield RULE.finding(
+            used,
+            f"Weights of {softmax.operation} are masked after it: they no longer sum to one. Mask the scores before it.",
+            place=softmax.place,
+            related=(Related(site=softmax.site, message=f"{softmax.operation} is here"),),
+        )
+
+
+RULE = Rule(code="SP304", name="mask-after-softmax", level=Level.WARNING, find=_find)
