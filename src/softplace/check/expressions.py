@@ -247,7 +247,6 @@ class Expressions(Calls):
                 keywords.update({name: each for name, each in value.entries.items() if isinstance(name, str)})
             else:
                 keywords["**"] = UNKNOWN
-        self.current = (node, frame)
         return self.call(callee, arguments, keywords, site)
 
     def super_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
@@ -396,7 +395,7 @@ class Expressions(Calls):
 
     def binary(self, node: ast.BinOp, frame: Frame) -> Value:
         left, right = self.evaluate(node.left, frame), self.evaluate(node.right, frame)
-        return self.combine(type(node.op), left, right, self.site(node, frame), words_of(node.left), words_of(node.right))
+        return self.combine(type(node.op), left, right, self.site(node, frame), node.left, node.right)
 
     def unary(self, node: ast.UnaryOp, frame: Frame) -> Value:
         value = self.evaluate(node.operand, frame)
@@ -573,23 +572,6 @@ class Expressions(Calls):
             value = self.element(value, self.site(node, frame))
         frame.yields.append(value)
         return UNKNOWN
-
-
-def words_of(node: ast.expr) -> str:
-    """The names in an expression, in lower case: weak evidence of what it is."""
-    if isinstance(node, ast.Name):
-        return node.id.lower()
-    if isinstance(node, ast.Attribute):
-        return f"{words_of(node.value)} {node.attr.lower()}"
-    if isinstance(node, ast.Call):
-        return words_of(node.func)
-    if isinstance(node, ast.Subscript):
-        return words_of(node.value)
-    if isinstance(node, ast.UnaryOp):
-        return words_of(node.operand)
-    if isinstance(node, ast.BinOp):
-        return f"{words_of(node.left)} {words_of(node.right)}"
-    return ""
 
 
 _METHODS: dict[type[ast.expr], Callable[[Any, Any, Frame], Value]] = {

@@ -136,8 +136,9 @@ def _notebook(path: str, data: bytes) -> Source:
     try:
         notebook = json.loads(data.decode("utf-8", errors="replace"))
         cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
-        lines: list[str] = []
+        kept: list[list[str]] = []
         starts: list[tuple[int, int]] = []
+        count = 0
         for number, cell in enumerate(cells, 1):
             if cell.get("cell_type") != "code":
                 continue
@@ -145,11 +146,16 @@ def _notebook(path: str, data: bytes) -> Source:
             text = source if isinstance(source, str) else "".join(source)
             if text.lstrip().startswith("%%") and not re.match(r"\s*%%(time|timeit|capture|prun)", text):
                 continue
-            starts.append((len(lines) + 1, number))
-            lines.extend(_valid(_plain_line(line) for line in text.split("\n")))
+            starts.append((count + 1, number))
+            count += text.count("\n") + 1
+            kept.append([_plain_line(line) for line in text.split("\n")])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise Unreadable(f"it is not a notebook ({type(error).__name__}).") from None
-    return Source(path, "\n".join(lines) + "\n", tuple(starts))
+    whole = "\n".join(line for lines in kept for line in lines)
+    if not _is_valid(whole):
+        # A cell that is not Python becomes blank, so that the others are still read.
+        whole = "\n".join(line for lines in kept for line in (lines if _is_valid("\n".join(lines)) else [""] * len(lines)))
+    return Source(path, whole + "\n", tuple(starts))
 
 
 def _plain_line(line: str) -> str:
@@ -161,13 +167,11 @@ def _plain_line(line: str) -> str:
     return f"pass  # {line}" if line.rstrip().endswith("?") and "#" not in line else line
 
 
-def _valid(lines: Iterator[str]) -> list[str]:
-    """The lines of one cell; blank ones in their stead when they are not Python, so that other cells are still read."""
-    kept = list(lines)
+def _is_valid(text: str) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ast.parse("\n".join(kept))
+            ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return [""] * len(kept)
-    return kept
+        return False
+    return True

@@ -203,10 +203,7 @@ class Interpreter(Expressions):
             rest = given.rest if given.rest is not None else old.rest
             new: Value = Items((*old.elements, *given.elements)[:64], rest, old.mutable)
         else:
-            from softplace.check.expressions import words_of
-
-            site = self.site(node, frame)
-            new = self.combine(type(node.op), old, given, site, words_of(node.target), words_of(node.value))
+            new = self.combine(type(node.op), old, given, self.site(node, frame), node.target, node.value)
         self.assign(node.target, new, frame)
         return True
 
@@ -304,7 +301,8 @@ class Interpreter(Expressions):
         known = self.elements(iterated)
         if known is not None and not known:
             return self.execute(node.orelse, frame)
-        if known is not None and len(known) <= LONGEST_LOOP:
+        parts = known is not None and not all(isinstance(each, Constant) for each in known)
+        if known is not None and parts and len(known) <= LONGEST_LOOP and len(frame.leaving) < 2:
             self.repeat(node.body, frame, [lambda each=each: self.assign(node.target, each, frame) for each in known])  # type: ignore[misc]
         else:
             element = self.element(iterated, self.site(node.iter, frame))
@@ -336,6 +334,8 @@ class Interpreter(Expressions):
                 frame.variables = before
                 break
             frame.variables = merged(goes_on)
+            if open_end and len(frame.leaving) > 1:
+                break
             if open_end and number == 0:
                 changed = any(
                     name in before and before[name] is not value and key(before[name]) != key(value)

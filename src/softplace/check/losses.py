@@ -45,7 +45,8 @@ CODES: dict[Family, dict[Kind, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """One loss: where its scores and target stand, and what it wants; `switch` is the option that turns `off` into `on`."""
+    """One loss: where its scores and target stand, and what it wants; `switch` is the option without which it
+    wants `switched` instead."""
 
     name: str
     family: Family
@@ -84,9 +85,9 @@ def _keras() -> dict[str, Loss]:
     names, targets = ("y_pred", "output", "predictions"), ("y_true", "target")
     table: dict[str, Loss] = {}
     pairs = {
-        "CategoricalCrossentropy": ("categorical_crossentropy", Family.LOGITS, Family.CLASS_PROBABILITIES),
-        "SparseCategoricalCrossentropy": ("sparse_categorical_crossentropy", Family.LOGITS, Family.CLASS_PROBABILITIES),
-        "BinaryCrossentropy": ("binary_crossentropy", Family.BINARY_LOGITS, Family.PROBABILITY),
+        "CategoricalCrossentropy": ("categorical_crossentropy", Family.CLASS_PROBABILITIES, Family.LOGITS),
+        "SparseCategoricalCrossentropy": ("sparse_categorical_crossentropy", Family.CLASS_PROBABILITIES, Family.LOGITS),
+        "BinaryCrossentropy": ("binary_crossentropy", Family.PROBABILITY, Family.BINARY_LOGITS),
     }
     for cls, (function, switched, family) in pairs.items():
         common = {"scores": 1, "names": names, "target": 0, "target_names": targets, "switch": "from_logits"}

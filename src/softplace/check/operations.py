@@ -44,6 +44,8 @@ from softplace.check.values import (
     tensors,
 )
 
+from softplace.check.words import words_of
+
 _FOLD: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -128,7 +130,7 @@ class Operations(State):
         if name in NORMALISERS:
             return self.normaliser(name, given, arguments, keywords, site, package)
         if name in _ARITHMETIC and len(arguments) > 1:
-            return self.combine(_ARITHMETIC[name], arguments[0], arguments[1], site, "", "")
+            return self.combine(_ARITHMETIC[name], arguments[0], arguments[1], site, None, None)
         if name in PRODUCTS:
             return self.product(arguments, site)
         if name in ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "pad_sequence"):
@@ -393,7 +395,7 @@ class Operations(State):
         return Tensor(kind, rank=rank, tags=given.tags & (_SCORE_TAGS - {"batched", "parameter"}))
 
     def combine(
-        self, kind: type[ast.operator], left: Value, right: Value, site: Site, left_words: str, right_words: str
+        self, kind: type[ast.operator], left: Value, right: Value, site: Site, left_node: ast.expr | None, right_node: ast.expr | None
     ) -> Value:
         """A binary operation."""
         if isinstance(left, Constant) and isinstance(right, Constant):
@@ -407,17 +409,17 @@ class Operations(State):
             return Items((), join([*left.elements, *([left.rest] if left.rest else [])] or [UNKNOWN]), left.mutable)
         if isinstance(left, Union) or isinstance(right, Union):
             found = [
-                self.combine(kind, one, other, site, left_words, right_words)
+                self.combine(kind, one, other, site, left_node, right_node)
                 for one in list(options(left))[:4]
                 for other in list(options(right))[:4]
             ]
             return join(found)
         if kind is ast.MatMult:
             return self.product([left, right], site)
-        return self.arithmetic(kind, left, right, site, left_words, right_words)
+        return self.arithmetic(kind, left, right, site, left_node, right_node)
 
     def arithmetic(
-        self, kind: type[ast.operator], left: Value, right: Value, site: Site, left_words: str, right_words: str
+        self, kind: type[ast.operator], left: Value, right: Value, site: Site, left_node: ast.expr | None, right_node: ast.expr | None
     ) -> Value:
         """+, -, *, / and ** with a tensor."""
         one = left if isinstance(left, Tensor) else None
@@ -444,10 +446,10 @@ class Operations(State):
             tensor = one or other
             if tensor is not None and isinstance(number, int | float) and abs(number) <= SMALL:
                 return tensor.tagged("guarded") if number else tensor
-        for value, words in ((one, right_words), (other, left_words)):
+        for value, node in ((one, right_node), (other, left_node)):
             if value is not None and value.kind in NORMALISED:
                 partner = other if value is one else one
-                named_mask = "mask" in words or (partner is not None and "mask" in partner.tags)
+                named_mask = "mask" in words_of(node) or (partner is not None and "mask" in partner.tags)
                 if kind is ast.Mult and named_mask and value.kind == Kind.PROBABILITIES:
                     self.use(value, "masked after", site)
                     return value
@@ -455,10 +457,10 @@ class Operations(State):
             self.use(value, _USES.get(kind, "other"), site)
         if kind is ast.Div and one is not None and one.kind in NORMALISED and constant(right) in (1, 1.0):
             return one
-        return self.scored(kind, one, other, right, left_words if one is None else right_words)
+        return self.scored(kind, one, other, right, left_node if one is None else right_node)
 
     def scored(
-        self, kind: type[ast.operator], one: Tensor | None, other: Tensor | None, right: Value, words: str
+        self, kind: type[ast.operator], one: Tensor | None, other: Tensor | None, right: Value, node: ast.expr | None
     ) -> Tensor:
         """Raw scores stay raw scores under arithmetic; products and masks are remembered."""
         tags = ((one.tags if one is not None else NO_TAGS) | (other.tags if other is not None else NO_TAGS)) & (
@@ -475,9 +477,7 @@ class Operations(State):
             tags = tags | {"scaled"}
         if kind in (ast.Div, ast.Mult) and len(present) == 1:
             tags = tags | {"scaled"}
-        if kind is ast.Add and "mask" in words:
-            tags = tags | {"masked"}
-        if kind is ast.Sub and "mask" in words:
+        if kind in (ast.Add, ast.Sub) and "mask" in words_of(node):
             tags = tags | {"masked"}
         if kind is ast.Pow:
             tags = tags | {"positive"}

@@ -83,14 +83,18 @@ class State:
 
     def site(self, node: ast.AST, frame: Frame) -> Site:
         """Where a node stands."""
-        return Site(
-            frame.module.path,
-            getattr(node, "lineno", 1),
-            getattr(node, "col_offset", 0),
-            getattr(node, "end_lineno", None) or 1,
-            getattr(node, "end_col_offset", None) or 0,
-            frame.scope,
-        )
+        known: Site | None = getattr(node, "softplace_site", None)
+        if known is None:
+            known = Site(
+                frame.module.path,
+                getattr(node, "lineno", 1),
+                getattr(node, "col_offset", 0),
+                getattr(node, "end_lineno", None) or 1,
+                getattr(node, "end_col_offset", None) or 0,
+                frame.scope,
+            )
+            node.softplace_site = known  # type: ignore[attr-defined]
+        return known
 
     def use(self, value: Value | None, how: str, site: Site) -> None:
         """Note what is done with the results of softmax in a value."""
