@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from softplace.check.library import LibraryCalls
-from softplace.check.state import DEPTH, Exhausted, Frame
+from softplace.check.state import ACTIVE, CONTEXTS, DEPTH, Exhausted, Frame
 from softplace.check.values import (
     FALSE,
     MOST_HOPS,
@@ -194,6 +194,15 @@ class Calls(LibraryCalls):
                 return Unknown("a function that calls itself")
             if self.depth > DEPTH:
                 return Unknown("calls nested too deeply")
+            node = id(function.node)
+            if not self.relevance.followed(function, arguments):
+                for value in arguments:
+                    self.escape(value, site)
+                return Unknown(f"{function.scope}, which handles no model")
+            if self.active[node] >= ACTIVE or self.contexts[node] >= CONTEXTS:
+                return Unknown("a function that is called in too many ways")
+            self.active[node] += 1
+            self.contexts[node] += 1
             mark = len(self.journal)
             self.running.add(where)
             self.called.add(id(function.node))
@@ -202,6 +211,7 @@ class Calls(LibraryCalls):
                 known = self.run(function, bound, arguments[0] if arguments else None)
             finally:
                 self.running.discard(where)
+                self.active[node] -= 1
             if len(self.journal) == mark or all(id(owner) not in _ids(arguments) for owner, _, _ in self.journal[mark:]):
                 self.memory[where] = known
         return self.passed(known, site)
@@ -232,7 +242,8 @@ class Calls(LibraryCalls):
         """Run the functions that were defined in this frame and not called: others may call them."""
         for function in frame.nested:
             if id(function.node) not in self.called and self.depth < DEPTH:
-                self.call_unknown(function)
+                if self.relevance.strong(function.node, function.module):
+                    self.call_unknown(function)
 
     def call_unknown(self, function: Function, receiver: Value | None = None) -> Value:
         """Run a function as a caller that is not known would: parameters are unknown, apart from what annotations say."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,13 +18,6 @@ from softplace.check.rules._context import Context
 from softplace.check.values import Site, Unknown, options
 
 RECURSION = 6_000
-# A file without any of these words can neither hold a softmax nor lead one to a loss.
-_WORDS = re.compile(
-    rb"softmax|sigmoid|cross_?entropy|NLLLoss|nll_loss|kl_div|KLDiv|BCE|logits|criterion|[Ll]oss|\bexp\(|sparsemax|entmax"
-    rb"|Categorical|(?:model|net)\w*\b[^\n]*(?:train|fit|run)|(?:train|fit|run)\w*\([^\n]*(?:model|net)"
-)
-
-
 @dataclass(slots=True)
 class Report:
     """What a run found."""
@@ -47,25 +39,13 @@ def check(project: Project, entries: Iterable[str] | None = None) -> Report:
         interpreter = Interpreter(project)
         paths = list(project.shown if entries is None else entries)
         for path in paths:
-            if is_relevant(project, path):
+            if interpreter.relevance.file(path):
                 interpreter.check_file(path)
         return judged(interpreter.events, project, len(paths))
     finally:
         sys.setrecursionlimit(before)
         if enabled:
             gc.enable()
-
-
-def is_relevant(project: Project, path: str) -> bool:
-    """Whether a file can matter, by its bytes."""
-    data = project.contents.get(path)
-    if data is None:
-        try:
-            with open(path, "rb") as file:
-                data = project.contents[path] = file.read()
-        except OSError:
-            return True
-    return _WORDS.search(data) is not None
 
 
 def judged(events: Events, project: Project, files: int) -> Report:

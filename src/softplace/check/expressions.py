@@ -389,7 +389,7 @@ class Expressions(Calls):
             return self.indexed(value, index)
         if isinstance(value, Instance):
             found = value.cls.find("__getitem__")
-            if isinstance(found, Function):
+            if isinstance(found, Function) and self.is_module(value.cls):
                 return self.call_function(found, [value, index], {}, site)
         return UNKNOWN
 
@@ -540,7 +540,7 @@ class Expressions(Calls):
                 found.append(self.indexed(option, UNKNOWN))
             elif isinstance(option, Chain):
                 found.extend(option.parts)
-            elif isinstance(option, Instance) and isinstance(option.cls.find("__iter__"), Function):
+            elif isinstance(option, Instance) and self.is_module(option.cls) and option.cls.find("__iter__"):
                 found.append(self.element(self.call(self.get_attribute(option, "__iter__", site), [], {}, site), site))
         return join(found) if found else UNKNOWN
 

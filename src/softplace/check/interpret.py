@@ -49,22 +49,27 @@ class Interpreter(Expressions):
         module = self.project.module(path)
         if module is None:
             return
+        self.contexts.clear()
         self.guarded(module, lambda: self.run_module(module))
         if module.frame is None:
             return
         for value in list(module.frame.variables.values()):
             if isinstance(value, ClassValue) and value.module is module:
                 self.check_class(value)
-            elif isinstance(value, Function) and value.module is module and id(value.node) not in self.called:
+            elif isinstance(value, Function) and value.module is module and self.is_open(value):
                 self.guarded(module, lambda function=value: self.call_unknown(function), value.node.lineno)  # type: ignore[misc]
         for function in module.frame.nested:
-            if id(function.node) not in self.called:
+            if self.is_open(function):
                 self.guarded(module, lambda function=function: self.call_unknown(function), function.node.lineno)  # type: ignore[misc]
         self.check_made(module)
 
+    def is_open(self, function: Function) -> bool:
+        """Whether a function was not called yet, and is worth running with unknown arguments."""
+        return id(function.node) not in self.called and self.relevance.strong(function.node, function.module)
+
     def check_class(self, cls: ClassValue) -> None:
         """Run every method of a class on an object made with the defaults, after all have set their attributes."""
-        if not any(isinstance(each, Function) for each in cls.attributes.values()):
+        if not self.relevance.strong(cls.node, cls.module):
             return
         self.guarded(cls.module, lambda: self.generic(cls), cls.node.lineno)
         if cls.generic is not None:
@@ -79,6 +84,8 @@ class Interpreter(Expressions):
             for name, value in ancestor.attributes.items():
                 if isinstance(value, Function) and name not in seen and name not in _CONSTRUCTORS:
                     seen.add(name)
+                    if not self.relevance.strong(ancestor.node, ancestor.module):
+                        continue
                     receiver: Value | None = instance
                     if "staticmethod" in value.decorators:
                         receiver = None
@@ -105,6 +112,7 @@ class Interpreter(Expressions):
         self.steps = 0
         self.limit = STEPS
         depth, inference, discarding, running = self.depth, self.inference, self.discarding, set(self.running)
+        choosing, active = self.choosing, self.active.copy()
         try:
             run()
         except (Exhausted, RecursionError) as error:
@@ -112,6 +120,7 @@ class Interpreter(Expressions):
             self.gap(Site(module.path, line, 0, line, 0), reason)
         finally:
             self.depth, self.inference, self.discarding, self.running = depth, inference, discarding, running
+            self.choosing, self.active = choosing, active
 
     def run_module(self, module: Module) -> Frame:
         """The names of a module, after its top level was run once."""

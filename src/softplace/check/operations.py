@@ -371,9 +371,7 @@ class Operations(State):
     def indexed(self, given: Tensor, index: Value) -> Value:
         """tensor[index]: some rows, or one class."""
         parts = list(index.elements) if isinstance(index, Items) else [index]
-        if len(parts) == 1 and isinstance(index, Items):
-            parts = list(index.elements)
-        last = parts[-1]
+        last = parts[-1] if parts else UNKNOWN
         takes_class = (
             len(parts) > 1
             and integer(last) is not None

@@ -61,16 +61,31 @@ class Project:
     def module(self, path: str) -> Module | None:
         """The module of a file; None when it cannot be read (`troubles` says why)."""
         if path not in self.modules:
-            self.modules[path] = None
             shown = self.shown.get(path, os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path)
             try:
-                data = self.contents.get(path)
-                source = decode(shown, read_bytes(path) if data is None else data)
+                data = self.content(path)
+                if path in self.modules:
+                    return None
+                source = decode(shown, data)
                 self.modules[path] = Module(shown, path.endswith("__init__.py"), source, source.tree())
             except Unreadable as error:
+                self.modules[path] = None
                 if path in self.shown:
                     self.troubles[shown] = str(error)
         return self.modules[path]
+
+    def content(self, path: str) -> bytes:
+        """A file's bytes; none when it cannot be read."""
+        data = self.contents.get(path)
+        if data is None:
+            try:
+                data = read_bytes(path)
+            except Unreadable as error:
+                self.troubles[self.shown.get(path, path)] = str(error)
+                self.modules[path] = None
+                data = b""
+            self.contents[path] = data
+        return data
 
     def exists(self, path: str) -> bool:
         """Whether a file is of the project: listed, or beside a listed one."""

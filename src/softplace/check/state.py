@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from softplace.check.events import Events, Gap, Used
 from softplace.check.project import Module, Project
+from softplace.check.relevance import Relevance
 from softplace.check.values import (
     ClassValue,
     Instance,
@@ -23,8 +25,12 @@ from softplace.check.values import (
 
 DEPTH = 24
 """How deep calls are followed."""
-STEPS = 30_000
+STEPS = 20_000
 """Statements that one function may cost, with all that it calls."""
+ACTIVE = 2
+"""How often a function may be under way at once."""
+CONTEXTS = 16
+"""With how many different arguments a function is followed, from one file."""
 
 Owner = Instance | LibraryObject | ClassValue
 Writes = dict[tuple[int, str], tuple[Owner, Value | None]]
@@ -67,9 +73,12 @@ class State:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.events = Events()
+        self.relevance = Relevance(project)
         self.journal: list[tuple[Owner, str, Value | None]] = []
         self.memory: dict[Any, Value] = {}
         self.running: set[Any] = set()
+        self.active: Counter[int] = Counter()
+        self.contexts: Counter[int] = Counter()
         self.depth = 0
         self.steps = 0
         self.limit = STEPS

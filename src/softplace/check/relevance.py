@@ -1,0 +1,127 @@
+"""What can matter at all: most code of a project neither holds a softmax nor leads one to a loss, and is not interpreted.
+
+Decided on the text, before and instead of interpreting: a function is run of its own accord when its text (for a method:
+that of its class) holds a softmax or a loss, and followed into when it also might build or pass on a model.
+"""
+
+from __future__ import annotations
+
+import re
+
+from softplace.check.project import Module, Project
+from softplace.check.values import (
+    NORMALISED,
+    Bound,
+    Chain,
+    ClassValue,
+    Entries,
+    Function,
+    Instance,
+    Items,
+    Library,
+    LibraryObject,
+    Partial,
+    Tensor,
+    Union,
+    Value,
+)
+
+# "soft" covers softmax, log_softmax, Softmax2d, softmin, SoftMarginLoss, ...
+STRONG = (
+    r"[Ss]oft_?[Mm]|[Ss]igmoid|[Cc]ross_?[Ee]ntropy|[Cc]rossentropy|NLL|nll_loss|kl_div|KLDiv|BCE|binary_cross|[Cc]riterion"
+    r"|[Ll]oss|sparsemax|entmax|Categorical|\bexp\("
+)
+WEAK = r"[Mm]odel|[Nn]etwork|[Nn]et\b|[Bb]ackbone|[Cc]lassifier|[Ee]ncoder|Sequential|getattr\(\w*(?:nn|F|torch|models?)\b"
+_STRONG = re.compile(STRONG)
+_FOLLOWED = re.compile(f"{STRONG}|{WEAK}")
+_STRONG_BYTES = re.compile(STRONG.encode())
+_FILE = re.compile(
+    f"{STRONG}|(?:model|net)\\w*\\b[^\\n]*(?:train|fit|run)|(?:train|fit|run)\\w*\\([^\\n]*(?:model|net)".encode()
+)
+_CLASS = re.compile(rb"^[ \t]*class[ \t]+(\w+)", re.M)
+_WORD = re.compile(rb"[A-Za-z_]\w+")
+ROUNDS = 4
+
+
+class Relevance:
+    """Answers, kept by node."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.noisy = frozenset(name.decode() for name in _noisy_classes(project))
+        self._texts: dict[int, tuple[bool, bool]] = {}
+        self._lines: dict[str, list[str]] = {}
+
+    def file(self, path: str) -> bool:
+        """Whether a file is worth interpreting."""
+        return _FILE.search(self.project.content(path)) is not None
+
+    def strong(self, node: object, module: Module) -> bool:
+        """Whether the text of a function or class holds a softmax or a loss."""
+        return self._judge(node, module)[0]
+
+    def followed(self, function: Function, arguments: list[Value]) -> bool:
+        """Whether a call of a function is worth following."""
+        if self._judge(function.node, function.module)[1]:
+            return True
+        owner = function.owner
+        if owner is not None and function.scope.endswith((".forward", ".__call__", ".call", ".__init__")):
+            return self._judge(owner.node, owner.module)[1]
+        first = 1 if owner is not None else 0
+        return any(interesting(value) for value in arguments[first:])
+
+    def _judge(self, node: object, module: Module) -> tuple[bool, bool]:
+        known = self._texts.get(id(node))
+        if known is None:
+            lines = self._lines.get(module.path)
+            if lines is None:
+                lines = self._lines[module.path] = module.source.text.split("\n")
+            first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", None) or 1
+            text = "\n".join(lines[first - 1 : last])
+            strong = _STRONG.search(text) is not None
+            followed = strong or _FOLLOWED.search(text) is not None
+            if not followed:
+                followed = not self.noisy.isdisjoint(re.findall(r"[A-Za-z_]\w+", text))
+            known = self._texts[id(node)] = (strong, followed)
+        return known
+
+
+def _noisy_classes(project: Project) -> set[bytes]:
+    """Names of classes whose text holds a softmax or loss, or names such a class."""
+    noisy: set[bytes] = set()
+    rest: list[tuple[bytes, set[bytes]]] = []
+    for path in project.shown:
+        if path.endswith(".ipynb"):
+            continue
+        data = project.content(path)
+        starts = [(match.start(), match[1]) for match in _CLASS.finditer(data)]
+        for (start, name), end in zip(starts, [*(at for at, _ in starts[1:]), len(data)], strict=False):
+            text = data[start:end]
+            if _STRONG_BYTES.search(text):
+                noisy.add(name)
+            else:
+                rest.append((name, set(_WORD.findall(text))))
+    for _ in range(ROUNDS):
+        found = {name for name, words in rest if name not in noisy and not noisy.isdisjoint(words)}
+        if not found:
+            break
+        noisy |= found
+    return noisy
+
+
+def interesting(value: Value, depth: int = 2) -> bool:
+    """Whether a value can take part in a finding: a normalised tensor, a network, a loss, a function."""
+    if isinstance(value, Tensor):
+        return value.kind in NORMALISED
+    if isinstance(value, Chain | Function | Bound | ClassValue | Partial | LibraryObject | Library):
+        return True
+    if isinstance(value, Instance):
+        return any(value.cls.find(name) is not None for name in ("forward", "__call__", "call"))
+    if depth:
+        if isinstance(value, Union):
+            return any(interesting(option, depth - 1) for option in value.options)
+        if isinstance(value, Items):
+            return any(interesting(element, depth - 1) for element in value.elements[:8])
+        if isinstance(value, Entries):
+            return any(interesting(element, depth - 1) for element in list(value.entries.values())[:8])
+    return False
