@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from softplace.check.events import Normalised
 from softplace.check.library import LibraryCalls
 from softplace.check.state import ACTIVE, CONTEXTS, DEPTH, Exhausted, Frame
 from softplace.check.values import (
@@ -21,6 +22,7 @@ from softplace.check.values import (
     Function,
     Instance,
     Items,
+    Kind,
     Library,
     LibraryObject,
     Method,
@@ -54,6 +56,8 @@ class Calls(LibraryCalls):
             finally:
                 self.choosing -= len(parts) > 1
             return join(results, chosen=len(parts) > 1)
+        if isinstance(callee, Function | Bound):
+            self.named_gumbel(callee, arguments, keywords, site)
         if isinstance(callee, Function):
             return self.call_function(callee, arguments, keywords, site)
         if isinstance(callee, Bound):
@@ -78,6 +82,17 @@ class Calls(LibraryCalls):
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
         return Unknown(callee.reason if isinstance(callee, Unknown) else "a call that could not be resolved")
+
+    def named_gumbel(
+        self, callee: Function | Bound, arguments: list[Value], keywords: dict[str, Value], site: Site
+    ) -> None:
+        """A function of the project by the name of gumbel_softmax is taken at its word: it wants scores."""
+        function = callee.function if isinstance(callee, Bound) else callee
+        if arguments and function.scope.rsplit(".", 1)[-1] == "gumbel_softmax":
+            result = Tensor(Kind.PROBABILITIES, site, "gumbel_softmax")
+            self.events.add(
+                Normalised(site, "gumbel_softmax", arguments[0], None, True, False, None, keywords, False, result)
+            )
 
     def call_instance(self, called: Instance, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         """Calling an object calls its __call__, forward (torch) or call (Keras)."""
@@ -113,11 +128,13 @@ class Calls(LibraryCalls):
         self.made.append(made)
         return made
 
-    def initialise(self, made: Instance, arguments: list[Value], keywords: dict[str, Value], site: Site) -> None:
+    def initialise(
+        self, made: Instance, arguments: list[Value], keywords: dict[str, Value], site: Site, *, lenient: bool = False
+    ) -> None:
         """Run __init__, or fill the fields of a dataclass."""
         found = made.cls.find("__init__")
         if isinstance(found, Function):
-            self.call_function(found, [made, *arguments], keywords, site)
+            self.call_function(found, [made, *arguments], keywords, site, lenient=lenient)
             return
         outside = made.cls.outside()
         if any(name.endswith(("nn.Sequential", "Sequential")) for name in outside):
@@ -139,7 +156,7 @@ class Calls(LibraryCalls):
             cls.generic = made = Instance(cls, site, generic=True)
             self.constructing.add(id(made))
             try:
-                self.initialise(made, [], {}, site)
+                self.initialise(made, [], {}, site, lenient=True)
             finally:
                 self.constructing.discard(id(made))
         return cls.generic
@@ -179,9 +196,15 @@ class Calls(LibraryCalls):
         return bound
 
     def call_function(
-        self, function: Function, arguments: list[Value], keywords: dict[str, Value], site: Site
+        self,
+        function: Function,
+        arguments: list[Value],
+        keywords: dict[str, Value],
+        site: Site,
+        *,
+        lenient: bool = False,
     ) -> Value:
-        """Run a function's body with these arguments; equal calls are run once."""
+        """Run a function's body with these arguments; equal calls are run once. `lenient`: arguments may be missing."""
         where = (
             id(function.node),
             id(function.closure),
@@ -201,6 +224,8 @@ class Calls(LibraryCalls):
                 return Unknown(f"{function.scope}, which handles no model")
             if self.active[node] >= ACTIVE or self.contexts[node] >= CONTEXTS:
                 return Unknown("a function that is called in too many ways")
+            if not lenient and lacks(function, arguments, keywords):
+                return Unknown("a call that lacks an argument")
             self.active[node] += 1
             self.contexts[node] += 1
             mark = len(self.journal)
@@ -323,6 +348,16 @@ _BOOLS = {True: TRUE, False: FALSE}
 def boolean(value: bool) -> Constant:
     """True or False as a value."""
     return _BOOLS[value]
+
+
+def lacks(function: Function, arguments: list[Value], keywords: dict[str, Value]) -> bool:
+    """Whether a call leaves out an argument that has no default: it would raise, so no run goes this way."""
+    spec = function.node.args
+    if "**" in keywords or any(value is STARRED for value in arguments):
+        return False
+    positional = [*spec.posonlyargs, *spec.args]
+    needed = [each.arg for each in positional[len(arguments) : len(positional) - len(spec.defaults)]]
+    return any(name not in keywords for name in needed)
 
 
 def _ids(arguments: list[Value]) -> set[int]:

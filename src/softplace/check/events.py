@@ -67,6 +67,15 @@ class Used:
 
 
 @dataclass(slots=True, eq=False)
+class Constructed:
+    """A softmax layer was constructed. `implicit`: without the dim that it needs."""
+
+    site: Site
+    operation: str
+    implicit: bool
+
+
+@dataclass(slots=True, eq=False)
 class Gap:
     """Something that could not be resolved, and why."""
 
@@ -74,7 +83,7 @@ class Gap:
     reason: str
 
 
-Event = Normalised | LossCalled | Logged | Divided | Used | Gap
+Event = Normalised | LossCalled | Logged | Divided | Used | Constructed | Gap
 
 
 @dataclass(slots=True)
@@ -86,6 +95,7 @@ class Events:
     logs: dict[Any, Logged] = field(default_factory=dict)
     divisions: dict[Any, Divided] = field(default_factory=dict)
     uses: dict[Site, dict[str, Site]] = field(default_factory=lambda: defaultdict(dict))
+    constructed: dict[Site, Constructed] = field(default_factory=dict)
     gaps: dict[Any, Gap] = field(default_factory=dict)
 
     def add(self, event: Event) -> None:
@@ -99,6 +109,8 @@ class Events:
             self.logs.setdefault((event.site, key(event.given)), event)
         elif isinstance(event, Divided):
             self.divisions.setdefault((event.site, event.shifted), event)
+        elif isinstance(event, Constructed):
+            self.constructed.setdefault(event.site, event)
         elif isinstance(event, Used):
             self.uses[event.origin].setdefault(event.how, event.site)
         else:

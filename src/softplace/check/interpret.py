@@ -64,8 +64,8 @@ class Interpreter(Expressions):
         self.check_made(module)
 
     def is_open(self, function: Function) -> bool:
-        """Whether a function was not called yet, and is worth running with unknown arguments."""
-        return id(function.node) not in self.called and self.relevance.strong(function.node, function.module)
+        """Whether a function is worth running with unknown arguments, whatever it was called with before."""
+        return self.relevance.strong(function.node, function.module)
 
     def check_class(self, cls: ClassValue) -> None:
         """Run every method of a class on an object made with the defaults, after all have set their attributes."""

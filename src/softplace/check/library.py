@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from softplace.check.events import LossCalled, Normalised
+from softplace.check.events import Constructed, LossCalled, Normalised
 from softplace.check.losses import KERAS_STRINGS, LOSSES, Family, Loss
 from softplace.check.names import (
     ACTIVATIONS,
@@ -167,6 +167,10 @@ class LibraryCalls(Operations):
             return LibraryObject("collections.namedtuple", tuple(arguments), keywords, site)
         if package == "torch" and last == "apply":
             return UNKNOWN
+        if package == "torch" and last in NORMALISER_LAYERS:
+            operation, position = NORMALISER_LAYERS[last]
+            given = position is None or len(arguments) > position or keywords.keys() & {"dim", "axis", "**"}
+            self.events.add(Constructed(site, operation, NORMALISERS[operation].implicit and not given))
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
         self.paired_by_framework(arguments, keywords, site)

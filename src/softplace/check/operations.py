@@ -66,7 +66,7 @@ _ARITHMETIC: dict[str, type[ast.operator]] = {
     "pow": ast.Pow,
 }
 # Facts about scores that go on through shifts, scales and shape changes.
-_SCORE_TAGS = frozenset({"product", "scaled", "masked", "masked infinite", "parameter", "batched", "causal", "distance"})
+_SCORE_TAGS = frozenset({"product", "scaled", "masked", "masked infinite", "parameter", "batched", "causal", "scaled up"})
 SMALL = 1e-2
 
 
@@ -320,8 +320,8 @@ class Operations(State):
         number = constant(filler)
         causal = any("causal" in tensor.tags for tensor in tensors(mask, 1))
         if source.kind in NORMALISED:
-            if isinstance(number, int | float) and number == 0:
-                self.use(kept, "masked after", site)
+            if isinstance(number, int | float) and (number == 0 or number < -1e3):
+                self.use(kept, "masked after" if number == 0 else "filled after", site)
                 return source
             self.use(kept, "other", site)
             return Tensor(Kind.UNKNOWN)
@@ -423,7 +423,14 @@ class Operations(State):
         one = left if isinstance(left, Tensor) else None
         other = right if isinstance(right, Tensor) else None
         if one is None and other is None:
+            inverse = kind is ast.Pow and isinstance(constant(right), float) and constant(right) < 0
+            if inverse:
+                return Tensor(Kind.UNKNOWN, tags=frozenset({"inverse root"}))
+            if kind in (ast.Mult, ast.Div):
+                return Tensor(Kind.UNKNOWN, tags=frozenset({"scaled"}))
             return UNKNOWN
+        if kind is ast.Div and one is not None and other is not None and "inverse root" in other.tags:
+            return one.but(tags=one.tags | {"scaled", "scaled up"})
         if kind is ast.Div and one is not None:
             if one.kind == Kind.EXPONENTIAL and other is not None and other.kind == Kind.EXPONENTIAL_SUM:
                 self.events.add(Divided(site, "shifted" in one.tags or "shifted" in other.tags))
@@ -444,6 +451,10 @@ class Operations(State):
             tensor = one or other
             if tensor is not None and isinstance(number, int | float) and abs(number) <= SMALL:
                 return tensor.tagged("guarded") if number else tensor
+        if kind is ast.Add:
+            for tensor in (one, other):
+                if tensor is not None and "total" in tensor.tags:
+                    return tensor
         for value, node in ((one, right_node), (other, left_node)):
             if value is not None and value.kind in NORMALISED:
                 partner = other if value is one else one
@@ -453,6 +464,9 @@ class Operations(State):
                     return value
         for value in (left, right):
             self.use(value, _USES.get(kind, "other"), site)
+        if kind is ast.Div and one is not None and one.kind == Kind.PROBABILITIES and other is None:
+            self.use(one, "scaled after", site)
+            return one
         if kind is ast.Div and one is not None and one.kind in NORMALISED and constant(right) in (1, 1.0):
             return one
         return self.scored(kind, one, other, right, left_node if one is None else right_node)

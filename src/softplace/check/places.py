@@ -19,7 +19,7 @@ PLACES = ("output", "loss", "hidden", "attention", "memory", "latent", "policy",
 _WORDS = (
     ("memory", r"memory|\bntm\b|\bdnc\b|addressing|read_?head|write_?head|read_weight|write_weight"),
     ("attention", r"attention|attn|\batt\b|transformer|multi_?head|self_?att|non_?local"),
-    ("latent", r"gumbel|gate|gating|expert|\bmoe\b|router|routing|mixture|concrete|vq|codebook|assign"),
+    ("latent", r"gumbel|gate|gating|expert|\bmoe\b|router|routing|mixture|concrete|vq|codebook|assign|reparam|vae|cluster|capsule|dynamic_conv"),
     ("policy", r"policy|actor|agent|action|reinforce|ppo|a2c|a3c|sac\b|pg\b"),
     ("loss", r"loss|criterion|distill|kl_?div|entropy|objective"),
 )
@@ -47,6 +47,9 @@ def softmaxes(events: Events) -> dict[Site, Softmax]:
         if operation in SOFTMAX_NAMES:
             uses = dict(events.uses.get(site, {}))
             found[site] = Softmax(site, operation, place(site, calls, uses), calls, uses)
+    for layer in events.constructed.values():
+        if layer.site not in found and layer.operation in SOFTMAX_NAMES:
+            found[layer.site] = Softmax(layer.site, layer.operation, next(iter(hints(layer.site)), "unknown"))
     for event in events.divisions.values():
         if event.site not in found:
             uses = dict(events.uses.get(event.site, {}))

@@ -35,9 +35,8 @@ WEAK = r"[Mm]odel|[Nn]etwork|[Nn]et\b|[Bb]ackbone|[Cc]lassifier|[Ee]ncoder|Seque
 _STRONG = re.compile(STRONG)
 _FOLLOWED = re.compile(f"{STRONG}|{WEAK}")
 _STRONG_BYTES = re.compile(STRONG.encode())
-_FILE = re.compile(
-    f"{STRONG}|(?:model|net)\\w*\\b[^\\n]*(?:train|fit|run)|(?:train|fit|run)\\w*\\([^\\n]*(?:model|net)".encode()
-)
+_MODEL = re.compile(rb"[Mm]odel|[Nn]et\b|[Nn]etwork|[Ee]ncoder|[Cc]lassifier")
+_RUN = re.compile(rb"(?:train|fit|run|main|step|learn)\w*\(")
 _CLASS = re.compile(rb"^[ \t]*class[ \t]+(\w+)", re.M)
 _WORD = re.compile(rb"[A-Za-z_]\w+")
 ROUNDS = 4
@@ -54,7 +53,10 @@ class Relevance:
 
     def file(self, path: str) -> bool:
         """Whether a file is worth interpreting."""
-        return _FILE.search(self.project.content(path)) is not None
+        data = self.project.content(path)
+        if _STRONG_BYTES.search(data):
+            return True
+        return _MODEL.search(data) is not None and _RUN.search(data) is not None
 
     def strong(self, node: object, module: Module) -> bool:
         """Whether the text of a function or class holds a softmax or a loss."""

@@ -1,8 +1,8 @@
 """# SP201 log-of-softmax
 
 ## What it finds
-`log(softmax(x))` and `log(sigmoid(x))`, in one expression or far apart. With a small number added, or a clamp, it is a
-note.
+`log(softmax(x))`, in one expression or far apart. It is a note with a small number added or a clamp, of entries that were
+picked first (the largest, that of an action taken), and of a sigmoid.
 
 ## Why it is fragile
 In float32 a softmax is exactly 0 from about 104 below the maximum on, and the logarithm of it is -inf, with NaN in the
@@ -43,6 +43,7 @@ def _find(context: Context) -> Iterator[Finding]:
                 continue
             seen.add((event.site, tensor.origin))
             guarded = "guarded" in tensor.tags
+            picked = not tensor.tags.isdisjoint(("picked", "of maximum"))
             of_sigmoid = "sigmoid" in tensor.made_by or tensor.made_by == "expit"
             better = "logsigmoid" if of_sigmoid else "log_softmax"
             why = "The guard bounds the loss and stops its gradient" if guarded else "It is -inf where the result rounds to 0"
@@ -51,7 +52,7 @@ def _find(context: Context) -> Iterator[Finding]:
                 f"The logarithm of {tensor.made_by} is taken. {why}: use {better}.",
                 place=context.place(tensor.origin),
                 related=origin_of(tensor),
-                level=Level.NOTE if guarded else None,
+                level=Level.NOTE if guarded or picked or of_sigmoid else None,
             )
 
 

@@ -40,12 +40,19 @@ def _find(context: Context) -> Iterator[Finding]:
         if softmax is None or softmax.place != "attention" or "product" not in given.tags:
             continue
         after = softmax.uses.get("scaled after")
-        if after is not None and "scaled" not in given.tags:
+        if "scaled up" in given.tags:
+            seen.add(event.site)
+            yield RULE.finding(
+                event.site,
+                "Scores of attention are divided by a negative power of a size, which makes them larger: multiply by it.",
+                place="attention",
+            )
+        elif after is not None and "scaled" not in given.tags:
             seen.add(event.site)
             yield RULE.finding(
                 after, "The scale of attention is applied after the softmax: divide the scores before it.", place="attention"
             )
-        elif "scaled" not in given.tags and "product" in softmax.uses and "heads" in given.tags:
+        elif "scaled" not in given.tags and "product" in softmax.uses:
             seen.add(event.site)
             yield RULE.finding(
                 event.site,

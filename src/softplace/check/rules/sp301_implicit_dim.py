@@ -45,6 +45,13 @@ def _find(context: Context) -> Iterator[Finding]:
         yield RULE.finding(
             site, f"{event.operation} without dim: {rule}. Say which dim is meant.", place=context.place(site), related=related
         )
+    for made in context.events.constructed.values():
+        if made.implicit and made.site not in seen:
+            yield RULE.finding(
+                made.site,
+                f"{made.operation} without dim: torch takes dim 0 for 1 and 3 dims, else 1. Say which dim is meant.",
+                place=context.place(made.site),
+            )
 
 
 RULE = Rule(code="SP301", name="implicit-dim", level=Level.WARNING, find=_find)

@@ -31,8 +31,17 @@ from softplace.check.values import tensors
 
 def _find(context: Context) -> Iterator[Finding]:
     for softmax in context.softmaxes.values():
+        infinite = softmax.uses.get("filled after")
+        if infinite is not None:
+            yield RULE.finding(
+                infinite,
+                f"Weights of {softmax.operation} are set to minus infinity after it: only scores, before it, are masked so.",
+                place=softmax.place,
+                related=(Related(site=softmax.site, message=f"{softmax.operation} is here"),),
+                level=Level.ERROR,
+            )
         used = softmax.uses.get("masked after")
-        if used is None or "renormalised" in softmax.uses or softmax.place in ("loss", "output"):
+        if used is None or "renormalised" in softmax.uses or softmax.place in ("loss", "output", "latent"):
             continue
         given = [tensor for call in softmax.calls for tensor in tensors(call.given)]
         if any("masked" in tensor.tags for tensor in given):
