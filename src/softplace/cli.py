@@ -148,6 +148,62 @@ def logit(
         print(text)
 
 
+@app.command()
+def check(
+    paths: Annotated[list[str] | None, typer.Argument(help="Files and folders; this folder when none is named.")] = None,
+    select: Annotated[str | None, typer.Option(help="Rules to report, e.g. SP1,SP301 or ALL.")] = None,
+    ignore: Annotated[str | None, typer.Option(help="Rules not to report; the longer prefix wins.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="Folders and patterns to leave out, e.g. tests,*_old.py.")] = None,
+    format: Annotated[str | None, typer.Option(help="full, concise, json, sarif or github.")] = None,  # noqa: A002
+    baseline: Annotated[str | None, typer.Option(help="File of known findings: only new ones are reported.")] = None,
+    update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Write what is found to it.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be without a change of results.")] = False,
+    unsafe_fixes: Annotated[bool, typer.Option("--unsafe-fixes", help="Mend also what changes training.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List every softmax, with its place.")] = False,
+    show_unresolved: Annotated[bool, typer.Option("--show-unresolved", help="List what could not be followed.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores when not given.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Do not use or keep the last result.")] = False,
+) -> None:
+    """Find misplaced softmaxes in code, without running it. Exit code 0: none, 1: findings, 2: an error."""
+    from softplace.check import config
+    from softplace.check.command import check_command
+
+    chosen = paths or ["."]
+    settings = config.load(
+        chosen[0],
+        select=config.split(select),
+        ignore=config.split(ignore),
+        exclude=config.split(exclude),
+        format=format,
+        baseline=baseline,
+    )
+    code = 1  # where the reader of the output went before its end
+    with _output():
+        code = check_command(
+            chosen,
+            settings,
+            jobs=jobs,
+            cached=not no_cache,
+            listed=list_all,
+            show_unresolved=show_unresolved,
+            update_baseline=update_baseline,
+            fix=fix,
+            unsafe_fixes=unsafe_fixes,
+        )
+    raise typer.Exit(code)
+
+
+@app.command()
+def rule(
+    code: Annotated[str | None, typer.Argument(help="SP101, or its name; a table of all when none.")] = None,
+) -> None:
+    """Print the page of a rule of `softplace check`: what it finds, why, wrong and right code."""
+    from softplace.check.command import rule_command
+
+    with _output():
+        rule_command(code)
+
+
 train = typer.Typer(
     name="train", help="Train one network of a place; the same command goes on where it stopped.", no_args_is_help=True
 )

@@ -1,9 +1,11 @@
-"""One run over a project: files in, findings and the catalogue of softmaxes out."""
+"""One run over a project: files in, findings and the catalogue of softmaxes out. Large projects are shared by processes."""
 
 from __future__ import annotations
 
 import gc
 import os
+import pickle
+import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,44 +13,93 @@ from dataclasses import dataclass, field
 from softplace.check.events import Events
 from softplace.check.findings import Finding
 from softplace.check.interpret import Interpreter
-from softplace.check.places import Softmax, softmaxes
+from softplace.check.places import softmaxes
 from softplace.check.project import Project
 from softplace.check.rules import rules
 from softplace.check.rules._context import Context
 from softplace.check.values import Site, Unknown, options
 
 RECURSION = 6_000
+FILES_PER_JOB = 150
+"""Fewer files are not worth a process of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A softmax of the catalogue."""
+
+    site: Site
+    operation: str
+    place: str
+    uses: frozenset[str] = frozenset()
+
+
 @dataclass(slots=True)
 class Report:
     """What a run found."""
 
     files: int = 0
     findings: list[Finding] = field(default_factory=list)
-    softmaxes: list[Softmax] = field(default_factory=list)
+    softmaxes: list[Placed] = field(default_factory=list)
     unresolved: list[tuple[Site, str]] = field(default_factory=list)
     troubles: dict[str, str] = field(default_factory=dict)
 
 
-def check(project: Project, entries: Iterable[str] | None = None) -> Report:
-    """Check the files of a project (all, or those of `entries`)."""
-    before = sys.getrecursionlimit()
-    enabled = gc.isenabled()
+def check(project: Project, *, jobs: int = 1) -> Report:
+    """Check all files of a project."""
+    paths = list(project.shown)
+    jobs = max(1, min(jobs, len(paths) // FILES_PER_JOB))
+    events = interpreted(project, paths) if jobs == 1 else _shared(project, paths, jobs)
+    return judged(events, project)
+
+
+def interpreted(project: Project, paths: Iterable[str]) -> Events:
+    """What is seen when these files of a project are run, with all that they call."""
+    before, enabled = sys.getrecursionlimit(), gc.isenabled()
     sys.setrecursionlimit(max(before, RECURSION))
     gc.disable()  # trees and values live as long as the run; collecting them costs a third of the time
     try:
         interpreter = Interpreter(project)
-        paths = list(project.shown if entries is None else entries)
         for path in paths:
             if interpreter.relevance.file(path):
                 interpreter.check_file(path)
-        return judged(interpreter.events, project, len(paths))
+        return interpreter.events
     finally:
         sys.setrecursionlimit(before)
         if enabled:
             gc.enable()
 
 
-def judged(events: Events, project: Project, files: int) -> Report:
+def _shared(project: Project, paths: list[str], jobs: int) -> Events:
+    """The same by several processes, each with a run of neighbouring files."""
+    sizes = [len(project.content(path)) for path in paths]
+    parts: list[list[str]] = [[] for _ in range(jobs)]
+    share, filled = sum(sizes) / jobs, 0.0
+    for path, size in zip(paths, sizes, strict=True):
+        parts[min(int(filled / share), jobs - 1) if share else 0].append(path)
+        filled += size
+    workers = []
+    for part in parts[1:]:
+        command = [sys.executable, "-m", "softplace.check._worker"]
+        workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        given = pickle.dumps((list(project.shown.values()), part))
+        stdin = workers[-1].stdin
+        if stdin is not None:
+            stdin.write(given)
+            stdin.close()
+    events = interpreted(project, parts[0])
+    for worker, part in zip(workers, parts[1:], strict=True):
+        answer = worker.stdout.read() if worker.stdout is not None else b""
+        if worker.wait() == 0:
+            seen, troubles = pickle.loads(answer)
+            events.merge(seen)
+            project.troubles.update(troubles)
+        else:
+            events.merge(interpreted(project, part).slim())
+    return events
+
+
+def judged(events: Events, project: Project) -> Report:
     """What the rules say of the events."""
     found = softmaxes(events)
     context = Context(events=events, softmaxes=found)
@@ -66,9 +117,13 @@ def judged(events: Events, project: Project, files: int) -> Report:
     for gap in events.gaps.values():
         unresolved.setdefault(gap.site, gap.reason)
     return Report(
-        files,
+        len(project.shown),
         sorted(kept, key=lambda each: (each.site, each.code)),
-        sorted((each for each in found.values() if each.site.path in shown), key=lambda each: each.site),
-        sorted((site, reason) for site, reason in unresolved.items() if site not in resolved),
+        [
+            Placed(each.site, each.operation, each.place, frozenset(each.uses))
+            for each in sorted(found.values(), key=lambda each: each.site)
+            if each.site.path in shown
+        ],
+        sorted((site, reason) for site, reason in unresolved.items() if site not in resolved and site.path in shown),
         {os.fspath(path): text for path, text in project.troubles.items()},
     )

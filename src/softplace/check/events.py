@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from softplace.check.losses import Family, Loss
-from softplace.check.values import Site, Tensor, Value, key
+from softplace.check.values import Constant, Site, Tensor, Union, Unknown, Value, key
 
 
 @dataclass(slots=True, eq=False)
@@ -115,3 +115,31 @@ class Events:
             self.uses[event.origin].setdefault(event.how, event.site)
         else:
             self.gaps.setdefault((event.site, event.reason), event)
+
+    def slim(self) -> list[Event]:
+        """All events, with only tensors and reasons left of the values: what another process can be given."""
+        found: list[Event] = [*self.divisions.values(), *self.constructed.values(), *self.gaps.values()]
+        for origin, uses in self.uses.items():
+            found.extend(Used(site, origin, how) for how, site in uses.items())
+        for made in self.normalised.values():
+            found.append(replace(made, given=_slim(made.given), keywords={}))
+        for loss in self.losses.values():
+            target = None if loss.target is None else _slim(loss.target)
+            settings = {name: value for name, value in loss.keywords.items() if name in ("log_target", "**")}
+            settings = {name: _slim(value) for name, value in settings.items()}
+            found.append(replace(loss, scores=_slim(loss.scores), target=target, keywords=settings))
+        found.extend(replace(each, given=_slim(each.given)) for each in self.logs.values())
+        return found
+
+    def merge(self, events: list[Event]) -> None:
+        """Add the events of another process."""
+        for event in events:
+            self.add(event)
+
+
+def _slim(value: Value) -> Value:
+    if isinstance(value, Tensor | Unknown | Constant):
+        return value
+    if isinstance(value, Union):
+        return Union(tuple(map(_slim, value.options)), value.chosen)
+    return Unknown("a value that is no tensor")

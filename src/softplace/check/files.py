@@ -48,6 +48,10 @@ class Source:
                 found = (cell, line - first + 1)
         return found
 
+    def lines(self) -> list[str]:
+        """The lines of the text."""
+        return self.text.split("\n")
+
     def tree(self) -> ast.Module:
         """The parsed text; Unreadable when it is not Python 3."""
         try:
@@ -95,7 +99,7 @@ def _walk(root: str, excluded: tuple[str, ...], seen: set[str], complain: dict[s
                 real = os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)
                 if real not in seen:
                     seen.add(real)
-                    yield path
+                    yield os.path.normpath(path)
 
 
 def _excluded(path: str, patterns: tuple[str, ...]) -> bool:

@@ -9,7 +9,7 @@ from softplace.check.events import Events, LossCalled
 from softplace.check.findings import Finding, Level, Related, Rule
 from softplace.check.losses import CODES
 from softplace.check.places import Softmax
-from softplace.check.values import NONE, Kind, Site, Tensor, Union, Value, options
+from softplace.check.values import Constant, Kind, Site, Tensor, Union, Value, options
 
 MAKES = {
     Kind.PROBABILITIES: "probabilities",
@@ -34,7 +34,7 @@ class Context:
 
 def certain(value: Value, wrong: frozenset[Kind]) -> list[Tensor]:
     """The tensors of these kinds, when the value is one of these kinds on every path (or in a chosen part)."""
-    found = [option for option in options(value) if option is not NONE]
+    found = [option for option in options(value) if not (isinstance(option, Constant) and option.value is None)]
     bad = [option for option in found if isinstance(option, Tensor) and option.kind in wrong]
     return bad if bad and len(bad) == len(found) else []
 
@@ -67,7 +67,7 @@ def pairs(rule: Rule, context: Context, advice: str, level: Level | None = None)
 
 
 def _wrong(event: LossCalled, kinds: frozenset[Kind]) -> list[Tensor]:
-    found = [option for option in options(event.scores) if option is not NONE]
+    found = [option for option in options(event.scores) if not (isinstance(option, Constant) and option.value is None)]
     bad = [option for option in found if isinstance(option, Tensor) and option.kind in kinds]
     if len(bad) == len(found):
         return bad

@@ -1,0 +1,97 @@
+"""Options of `softplace check`, from the command line over `[tool.softplace.check]` of the nearest pyproject.toml."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from softplace.check.rules import rules
+from softplace.errors import InputError, nearest
+
+FORMATS = ("full", "concise", "json", "sarif", "github")
+_KEYS = {"select": list, "ignore": list, "exclude": list, "baseline": str, "format": str}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to check and what to report."""
+
+    select: tuple[str, ...] = ("ALL",)
+    ignore: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    baseline: str | None = None
+    format: str = "full"
+
+    def __post_init__(self) -> None:
+        for name in ("select", "ignore"):
+            for code in getattr(self, name):
+                _check_code(name, code)
+        if self.format not in FORMATS:
+            raise InputError(f"'format' must be one of {', '.join(FORMATS)}. Got {self.format!r}. {nearest(self.format, FORMATS)}")
+
+    def wants(self, code: str) -> bool:
+        """Whether findings of a rule are reported: the longest prefix decides, ignore before select."""
+        selected = max((len(each) for each in self.select if _matches(each, code)), default=-1)
+        ignored = max((len(each) for each in self.ignore if _matches(each, code)), default=-1)
+        return selected > ignored
+
+
+def _matches(prefix: str, code: str) -> bool:
+    return prefix == "ALL" or code.startswith(prefix)
+
+
+def _check_code(option: str, code: str) -> None:
+    known = [rule.code for rule in rules()]
+    if code != "ALL" and not (re.fullmatch(r"SP\d*", code) and any(each.startswith(code) for each in known)):
+        raise InputError(
+            f"'{option}' must hold rule codes or their beginnings (SP1, SP101), or ALL. Got {code!r}. "
+            f"{nearest(code, known)}"
+        )
+
+
+def split(text: str | None) -> tuple[str, ...] | None:
+    """The codes in a comma-separated option.
+
+    >>> split("SP101, SP2")
+    ('SP101', 'SP2')
+    """
+    return None if text is None else tuple(each.strip() for each in text.split(",") if each.strip())
+
+
+def load(start: str, **given: Any) -> Config:
+    """Options of the nearest pyproject.toml above a path, with those that were given in their place."""
+    found = _table(Path(start).absolute())
+    return Config(**(found | {name: value for name, value in given.items() if value is not None}))
+
+
+def _table(start: Path) -> dict[str, Any]:
+    for folder in [start, *start.parents]:
+        path = folder / "pyproject.toml"
+        if not path.is_file():
+            continue
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read ({error}). Mend it, or check from another folder.") from None
+        table = data.get("tool", {}).get("softplace", {}).get("check") if isinstance(data.get("tool", {}), dict) else None
+        if isinstance(table, dict):
+            return _validated(table, path)
+    return {}
+
+
+def _validated(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        kind = _KEYS.get(name)
+        if kind is None:
+            raise InputError(f"{path}: [tool.softplace.check] has no option {name!r}. {nearest(name, list(_KEYS))}")
+        if not isinstance(value, kind) or (kind is list and not all(isinstance(each, str) for each in value)):
+            wanted = "a list of strings" if kind is list else "a string"
+            raise InputError(f"{path}: '{name}' must be {wanted}. Got {value!r}.")
+        found[name] = tuple(value) if kind is list else value
+    if "baseline" in found:
+        found["baseline"] = str(path.parent / found["baseline"])
+    return found
