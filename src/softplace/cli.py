@@ -150,7 +150,9 @@ def logit(
 
 @app.command()
 def check(
-    paths: Annotated[list[str] | None, typer.Argument(help="Files and folders; this folder when none is named.")] = None,
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Files and folders; this folder when none is named.")
+    ] = None,
     select: Annotated[str | None, typer.Option(help="Rules to report, e.g. SP1,SP301 or ALL.")] = None,
     ignore: Annotated[str | None, typer.Option(help="Rules not to report; the longer prefix wins.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Folders and patterns to leave out, e.g. tests,*_old.py.")] = None,
@@ -160,7 +162,9 @@ def check(
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be without a change of results.")] = False,
     unsafe_fixes: Annotated[bool, typer.Option("--unsafe-fixes", help="Mend also what changes training.")] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List every softmax, with its place.")] = False,
-    show_unresolved: Annotated[bool, typer.Option("--show-unresolved", help="List what could not be followed.")] = False,
+    show_unresolved: Annotated[
+        bool, typer.Option("--show-unresolved", help="List what could not be followed.")
+    ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores when not given.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Do not use or keep the last result.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""A process that interprets a part of a project's files: reads what from standard input, writes what it saw to output."""
+"""A process that interprets a part of a project's files: reads which from standard input, writes what it saw."""
 
 from __future__ import annotations
 

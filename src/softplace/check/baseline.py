@@ -44,7 +44,9 @@ def save(path: str, findings: list[Finding], lines_of: Callable[[str], list[str]
     try:
         Path(path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"--baseline {path} cannot be written ({error.strerror}). Name a file in a folder that exists.") from None
+        raise InputError(
+            f"--baseline {path} cannot be written ({error.strerror}). Name a file in a folder that exists."
+        ) from None
 
 
 def unknown(findings: list[Finding], known: Counter[str], lines_of: Callable[[str], list[str]]) -> list[Finding]:

@@ -174,8 +174,7 @@ class Calls(LibraryCalls):
             if value is STARRED:
                 open_rest = UNKNOWN
                 break
-            else:
-                flat.append(value)
+            flat.append(value)
         for parameter, value in zip(positional, flat, strict=False):
             bound[parameter.arg] = value
         if spec.vararg is not None:
@@ -237,7 +236,9 @@ class Calls(LibraryCalls):
             finally:
                 self.running.discard(where)
                 self.active[node] -= 1
-            if len(self.journal) == mark or all(id(owner) not in _ids(arguments) for owner, _, _ in self.journal[mark:]):
+            if len(self.journal) == mark or all(
+                id(owner) not in _ids(arguments) for owner, _, _ in self.journal[mark:]
+            ):
                 self.memory[where] = known
         return self.passed(known, site)
 
@@ -266,12 +267,12 @@ class Calls(LibraryCalls):
     def finish(self, frame: Frame) -> None:
         """Run the functions that were defined in this frame and not called: others may call them."""
         for function in frame.nested:
-            if id(function.node) not in self.called and self.depth < DEPTH:
-                if self.relevance.strong(function.node, function.module):
-                    self.call_unknown(function)
+            new = id(function.node) not in self.called and self.depth < DEPTH
+            if new and self.relevance.strong(function.node, function.module):
+                self.call_unknown(function)
 
     def call_unknown(self, function: Function, receiver: Value | None = None) -> Value:
-        """Run a function as a caller that is not known would: parameters are unknown, apart from what annotations say."""
+        """Run a function as an unknown caller would: parameters are unknown, apart from what annotations say."""
         given = [] if receiver is None else [receiver]
         where = ("unknown", id(function.node), id(function.closure), *map(key, given))
         if where in self.running:

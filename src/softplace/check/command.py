@@ -29,7 +29,9 @@ FIX_ROUNDS = 5
 class Run:
     """One run of the command over some paths."""
 
-    def __init__(self, paths: list[str], settings: config.Config, *, jobs: int | None = None, cached: bool = True) -> None:
+    def __init__(
+        self, paths: list[str], settings: config.Config, *, jobs: int | None = None, cached: bool = True
+    ) -> None:
         for path in paths:
             if not os.path.exists(path):
                 raise InputError(f"'PATH' must be a file or folder that exists. Got {path}. Check the spelling.")

@@ -12,7 +12,7 @@ from softplace.check.rules import rules
 from softplace.errors import InputError, nearest
 
 FORMATS = ("full", "concise", "json", "sarif", "github")
-_KEYS = {"select": list, "ignore": list, "exclude": list, "baseline": str, "format": str}
+_KEYS: dict[str, type] = {"select": list, "ignore": list, "exclude": list, "baseline": str, "format": str}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,9 @@ class Config:
             for code in getattr(self, name):
                 _check_code(name, code)
         if self.format not in FORMATS:
-            raise InputError(f"'format' must be one of {', '.join(FORMATS)}. Got {self.format!r}. {nearest(self.format, FORMATS)}")
+            raise InputError(
+                f"'format' must be one of {', '.join(FORMATS)}. Got {self.format!r}. {nearest(self.format, FORMATS)}"
+            )
 
     def wants(self, code: str) -> bool:
         """Whether findings of a rule are reported: the longest prefix decides, ignore before select."""
@@ -76,7 +78,9 @@ def _table(start: Path) -> dict[str, Any]:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read ({error}). Mend it, or check from another folder.") from None
-        table = data.get("tool", {}).get("softplace", {}).get("check") if isinstance(data.get("tool", {}), dict) else None
+        table = (
+            data.get("tool", {}).get("softplace", {}).get("check") if isinstance(data.get("tool", {}), dict) else None
+        )
         if isinstance(table, dict):
             return _validated(table, path)
     return {}
@@ -88,10 +92,14 @@ def _validated(table: dict[str, Any], path: Path) -> dict[str, Any]:
         kind = _KEYS.get(name)
         if kind is None:
             raise InputError(f"{path}: [tool.softplace.check] has no option {name!r}. {nearest(name, list(_KEYS))}")
-        if not isinstance(value, kind) or (kind is list and not all(isinstance(each, str) for each in value)):
-            wanted = "a list of strings" if kind is list else "a string"
-            raise InputError(f"{path}: '{name}' must be {wanted}. Got {value!r}.")
-        found[name] = tuple(value) if kind is list else value
+        if kind is list:
+            if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+                raise InputError(f"{path}: '{name}' must be a list of strings. Got {value!r}.")
+            found[name] = tuple(value)
+        elif isinstance(value, str):
+            found[name] = value
+        else:
+            raise InputError(f"{path}: '{name}' must be a string. Got {value!r}.")
     if "baseline" in found:
         found["baseline"] = str(path.parent / found["baseline"])
     return found

@@ -1,4 +1,4 @@
-"""One run over a project: files in, findings and the catalogue of softmaxes out. Large projects are shared by processes."""
+"""One run over a project: files in, findings and a catalogue of softmaxes out. Processes share large projects."""
 
 from __future__ import annotations
 

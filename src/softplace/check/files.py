@@ -17,8 +17,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SKIPPED_FOLDERS = frozenset(
-    """.git .hg .svn __pycache__ .venv venv .env env node_modules .tox .nox .eggs .mypy_cache .ruff_cache .pytest_cache
-    site-packages .ipynb_checkpoints build dist .softplace_cache""".split()
+    [
+        ".git",
+        ".hg",
+        ".svn",
+        "__pycache__",
+        ".venv",
+        "venv",
+        ".env",
+        "env",
+        "node_modules",
+        ".tox",
+        ".nox",
+        ".eggs",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+        "site-packages",
+        ".ipynb_checkpoints",
+        "build",
+        "dist",
+        ".softplace_cache",
+    ]
 )
 SUFFIXES = (".py", ".ipynb", ".pyw")
 LARGEST = 4_000_000
@@ -28,7 +48,7 @@ _MAGIC = re.compile(r"^(\s*)(%|!|\?)(.*)$")
 _ASSIGNED_MAGIC = re.compile(r"^(\s*)([\w., ]+=\s*)(%|!)(.*)$")
 
 
-class Unreadable(ValueError):
+class Unreadable(ValueError):  # noqa: N818 - says what the file is
     """A file cannot be checked; the text says why."""
 
 
@@ -69,7 +89,9 @@ class Source:
 
 
 def _is_python_2(text: str) -> bool:
-    return bool(re.search(r"^\s*print\s+[\"'\w]|^\s*except\s+\w+\s*,\s*\w+\s*:|^\s*exec\s+[\"']|\bxrange\(", text, re.M))
+    return bool(
+        re.search(r"^\s*print\s+[\"'\w]|^\s*except\s+\w+\s*,\s*\w+\s*:|^\s*exec\s+[\"']|\bxrange\(", text, re.M)
+    )
 
 
 def find(paths: list[str], excluded: tuple[str, ...], complain: dict[str, str]) -> Iterator[str]:
@@ -91,7 +113,9 @@ def _walk(root: str, excluded: tuple[str, ...], seen: set[str], complain: dict[s
 
     for folder, folders, names in os.walk(root, onerror=refuse, followlinks=False):
         folders[:] = sorted(
-            name for name in folders if name not in SKIPPED_FOLDERS and not _excluded(os.path.join(folder, name), excluded)
+            name
+            for name in folders
+            if name not in SKIPPED_FOLDERS and not _excluded(os.path.join(folder, name), excluded)
         )
         for name in sorted(names):
             path = os.path.join(folder, name)
@@ -158,7 +182,9 @@ def _notebook(path: str, data: bytes) -> Source:
     whole = "\n".join(line for lines in kept for line in lines)
     if not _is_valid(whole):
         # A cell that is not Python becomes blank, so that the others are still read.
-        whole = "\n".join(line for lines in kept for line in (lines if _is_valid("\n".join(lines)) else [""] * len(lines)))
+        whole = "\n".join(
+            line for lines in kept for line in (lines if _is_valid("\n".join(lines)) else [""] * len(lines))
+        )
     return Source(path, whole + "\n", tuple(starts))
 
 

@@ -38,7 +38,9 @@ class Fixer:
         if finding.code == "SP102" and _inside(softmax, finding.site):
             return self._dropped(softmax, "Leave the log-softmax out: the loss takes it.", safe=True)
         if finding.code in ("SP101", "SP106", "SP107") and self._only_loss(softmax, finding.site):
-            what = "sigmoid" if finding.code == "SP107" else "softmax or sigmoid" if finding.code == "SP106" else "softmax"
+            what = (
+                "sigmoid" if finding.code == "SP107" else "softmax or sigmoid" if finding.code == "SP106" else "softmax"
+            )
             return self._dropped(softmax, f"Drop the {what}: the loss wants raw scores.", safe=False)
         if finding.code in ("SP103", "SP104") and self._only_loss(softmax, finding.site):
             return self._renamed(softmax)

@@ -75,7 +75,9 @@ class Writer:
         return f"{self.where(finding.site)}: {level} {finding.code} {finding.message}"
 
     def _full(self, finding: Finding) -> str:
-        head = f"{self.paint(f'{finding.code} {finding.name}', str(finding.level))} ({finding.level}): {finding.message}"
+        head = (
+            f"{self.paint(f'{finding.code} {finding.name}', str(finding.level))} ({finding.level}): {finding.message}"
+        )
         parts = [head, self._excerpt(finding.site, finding.level, "")]
         parts += [self._excerpt(each.site, Level.NOTE, each.message) for each in finding.related]
         if finding.fix is not None:
@@ -91,7 +93,11 @@ class Writer:
         if site.line <= len(lines):
             text = lines[site.line - 1]
             start = len(text.encode()[: site.column].decode("utf-8", "ignore"))
-            end = len(text.encode()[: site.end_column].decode("utf-8", "ignore")) if site.end_line == site.line else len(text)
+            end = (
+                len(text.encode()[: site.end_column].decode("utf-8", "ignore"))
+                if site.end_line == site.line
+                else len(text)
+            )
             shown = text.replace("\t", " ")
             mark = self.paint("^" * max(1, end - start), str(level))
             gutter = " " * len(str(line))
@@ -108,7 +114,9 @@ class Writer:
         for each in finding.related:
             text += f"\n{self.where(each.site)}: {each.message}"
         last = finding.site.end_line if cell is None else line
-        place = f"file={_property(finding.site.path)},line={line},endLine={max(last, line)},col={finding.site.column + 1}"
+        place = (
+            f"file={_property(finding.site.path)},line={line},endLine={max(last, line)},col={finding.site.column + 1}"
+        )
         return f"::{kind} {place},title={_property(f'{finding.code} {finding.name}')}::{_data(text)}"
 
     def as_json(self) -> dict[str, Any]:
@@ -125,7 +133,8 @@ class Writer:
             },
             "findings": [self._finding(each) for each in report.findings],
             "softmaxes": [
-                {"operation": each.operation, "place": each.place, **self._position(each.site)} for each in report.softmaxes
+                {"operation": each.operation, "place": each.place, **self._position(each.site)}
+                for each in report.softmaxes
             ],
             "unresolved": [{**self._position(site), "reason": reason} for site, reason in report.unresolved],
             "not_checked": [{"path": _posix(path), "reason": text} for path, text in sorted(report.troubles.items())],
@@ -226,7 +235,9 @@ class Writer:
             "endLine": line + site.end_line - site.line,
             "endColumn": _utf16(lines, site.end_line, site.end_column),
         }
-        location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": _uri(site.path)}, "region": region}}
+        location: dict[str, Any] = {
+            "physicalLocation": {"artifactLocation": {"uri": _uri(site.path)}, "region": region}
+        }
         if cell is not None:
             location["logicalLocations"] = [{"name": f"cell {cell}", "kind": "module"}]
         return location

@@ -190,7 +190,9 @@ class Interpreter(Expressions):
                 self.write(old, constant(given[0]), given[1])
             if "__main__chain" in old.attributes and isinstance(old.attributes["__main__chain"], Chain):
                 chain = old.attributes["__main__chain"]
-                self.write(old, "__main__chain", Chain((*chain.parts, given[1]), (*chain.names, str(constant(given[0])))))
+                self.write(
+                    old, "__main__chain", Chain((*chain.parts, given[1]), (*chain.names, str(constant(given[0]))))
+                )
         if isinstance(old, Entries) and name == "update" and given and isinstance(given[0], Entries):
             return Entries(old.entries | given[0].entries, given[0].rest or old.rest)
         return old
@@ -301,9 +303,7 @@ class Interpreter(Expressions):
         known = self.truth(test)
         if known is not None:
             return self.execute(node.body if known else node.orelse, frame)
-        return self.branches(
-            frame, [lambda: self.execute(node.body, frame), lambda: self.execute(node.orelse, frame)]
-        )
+        return self.branches(frame, [lambda: self.execute(node.body, frame), lambda: self.execute(node.orelse, frame)])
 
     def loop(self, node: ast.For | ast.AsyncFor, frame: Frame) -> bool:
         iterated = self.evaluate(node.iter, frame)
@@ -385,9 +385,7 @@ class Interpreter(Expressions):
             self.inference -= silent
 
     def attempt(self, node: ast.Try, frame: Frame) -> bool:
-        paths: list[Callable[[], bool]] = [
-            lambda: self.execute(node.body, frame) and self.execute(node.orelse, frame)
-        ]
+        paths: list[Callable[[], bool]] = [lambda: self.execute(node.body, frame) and self.execute(node.orelse, frame)]
         for handler in node.handlers:
             paths.append(lambda handler=handler: self.execute(handler.body, frame))  # type: ignore[misc]
         alive = self.branches(frame, paths) if node.handlers else paths[0]()
@@ -480,7 +478,7 @@ class Interpreter(Expressions):
         return True
 
 
-_MUTATORS = frozenset("append add appendleft extend insert add_module register_module update".split())
+_MUTATORS = frozenset(["append", "add", "appendleft", "extend", "insert", "add_module", "register_module", "update"])
 _STATEMENTS: dict[type[ast.stmt], Callable[[Any, Any, Frame], bool]] = {
     ast.Expr: Interpreter.expression,
     ast.Assign: Interpreter.assignment,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from softplace.check.events import Constructed, LossCalled, Normalised
-from softplace.check.losses import KERAS_STRINGS, LOSSES, Family, Loss
+from softplace.check.events import Constructed, Normalised
+from softplace.check.frameworks import Frameworks
+from softplace.check.losses import LOSSES
 from softplace.check.names import (
     ACTIVATIONS,
     BINARY_SAMPLERS,
-    CUSTOMARY,
     KEEPING_LAYERS,
     LINEAR_LAYERS,
     MODEL_METHODS,
@@ -22,17 +22,13 @@ from softplace.check.names import (
     WRAPPERS,
     canonical,
 )
-from softplace.check.operations import Operations
-from softplace.check.state import Frame
 from softplace.check.values import (
     NONE,
     UNKNOWN,
-    Bound,
     Chain,
     ClassValue,
     Constant,
     Entries,
-    Function,
     Instance,
     Items,
     Kind,
@@ -43,7 +39,6 @@ from softplace.check.values import (
     Site,
     Super,
     Tensor,
-    Union,
     Unknown,
     Value,
     constant,
@@ -55,37 +50,10 @@ from softplace.check.values import (
 HEADS = ("fc", "classifier", "head", "heads", "last_linear", "output", "_fc", "fc2", "[]")
 """Attributes of outside models that hold their last layer."""
 _RANKS = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5, "ConvTranspose1d": 3, "ConvTranspose2d": 4, "ConvTranspose3d": 5}
-_CRITERION_WORDS = ("criterion", "loss_fn", "loss_func", "loss", "loss_function")
-_MODEL_WORDS = ("model", "module", "network", "net")
 
 
-class LibraryCalls(Operations):
+class LibraryCalls(Frameworks):
     """Calls of what is not of the project."""
-
-    def call(self, callee: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
-        """What calling a value gives."""
-        raise NotImplementedError
-
-    def construct(self, cls: ClassValue, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
-        """A new object of a class."""
-        raise NotImplementedError
-
-    def generic(self, cls: ClassValue) -> Instance:
-        """An object of a class, made with its defaults."""
-        raise NotImplementedError
-
-    def elements(self, value: Value) -> list[Value] | None:
-        """All elements of a sequence, when known."""
-        raise NotImplementedError
-
-    def element(self, value: Value, site: Site) -> Value:
-        """Any element of a value that is iterated over."""
-        raise NotImplementedError
-
-    def is_criterion(self, name: str) -> bool:
-        """Whether a dotted name is a loss class."""
-        loss = LOSSES.get(canonical(name))
-        return loss is not None and loss.is_class
 
     def starred_library(self, dotted: str) -> dict[str, Value]:
         """Names that `from torch import *` and the like bring."""
@@ -95,19 +63,26 @@ class LibraryCalls(Operations):
                 *NORMALISER_LAYERS,
                 *LINEAR_LAYERS,
                 *KEEPING_LAYERS,
-                *(name.rsplit(".", 1)[1] for name, loss in LOSSES.items() if name.startswith("torch.nn.") and loss.is_class),
+                *(
+                    name.rsplit(".", 1)[1]
+                    for name, loss in LOSSES.items()
+                    if name.startswith("torch.nn.") and loss.is_class
+                ),
                 "Module",
                 "Sequential",
                 "ModuleList",
                 "functional",
             ],
-            "torch.nn.functional": ["softmax", "log_softmax", "cross_entropy", "nll_loss", "kl_div", "binary_cross_entropy"],
+            "torch.nn.functional": [
+                "softmax",
+                "log_softmax",
+                "cross_entropy",
+                "nll_loss",
+                "kl_div",
+                "binary_cross_entropy",
+            ],
         }
         return {name: Library(f"{dotted}.{name}") for name in names.get(dotted, [])}
-
-    def escape(self, value: Value, site: Site) -> None:
-        """A value was given to something that is not known."""
-        self.use(value, "escaped", site)
 
     def chain(self, arguments: list[Value]) -> Chain:
         """nn.Sequential from its arguments."""
@@ -143,10 +118,16 @@ class LibraryCalls(Operations):
             return self.dictionary(arguments, keywords)
         if last == "Sequential" and package in ("torch", "keras"):
             given = arguments or list(keywords.values())[:1]
-            made = self.chain([part for each in given for part in (each.elements if isinstance(each, Items) else [each])])
+            made = self.chain(
+                [part for each in given for part in (each.elements if isinstance(each, Items) else [each])]
+            )
             return Chain(made.parts, made.names, package == "keras")
         if last == "ModuleList" and package == "torch":
-            return arguments[0] if arguments and isinstance(arguments[0], Items) else Items((), None if not arguments else UNKNOWN, True)
+            return (
+                arguments[0]
+                if arguments and isinstance(arguments[0], Items)
+                else Items((), None if not arguments else UNKNOWN, True)
+            )
         if last == "ModuleDict" and package == "torch":
             return self.dictionary(arguments, keywords)
         if last == "Parameter" and package == "torch":
@@ -158,9 +139,12 @@ class LibraryCalls(Operations):
         if last in BINARY_SAMPLERS:
             self.use(arguments[0] if arguments else keywords.get("probs"), "policy", site)
         is_class = last[:1].isupper()
-        if package in TENSOR_PACKAGES and not is_class and not name.startswith(("torch.optim", "torch.utils", "keras.layers")):
-            operand = [site_value for site_value in arguments]
-            return self.operate(last, operand, keywords, site, package)
+        if (
+            package in TENSOR_PACKAGES
+            and not is_class
+            and not name.startswith(("torch.optim", "torch.utils", "keras.layers"))
+        ):
+            return self.operate(last, arguments, keywords, site, package)
         if last.endswith("Output") and keywords:
             return Entries(dict(keywords))
         if package == "collections" and last == "namedtuple":
@@ -169,8 +153,8 @@ class LibraryCalls(Operations):
             return UNKNOWN
         if package == "torch" and last in NORMALISER_LAYERS:
             operation, position = NORMALISER_LAYERS[last]
-            given = position is None or len(arguments) > position or keywords.keys() & {"dim", "axis", "**"}
-            self.events.add(Constructed(site, operation, NORMALISERS[operation].implicit and not given))
+            has_dim = position is None or len(arguments) > position or bool(keywords.keys() & {"dim", "axis", "**"})
+            self.events.add(Constructed(site, operation, NORMALISERS[operation].implicit and not has_dim))
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
         self.paired_by_framework(arguments, keywords, site)
@@ -186,7 +170,13 @@ class LibraryCalls(Operations):
                     return Constant(float(number))
                 except ValueError:
                     return UNKNOWN
-            return Constant(float(number)) if isinstance(number, int | float) else given if isinstance(given, Tensor) else UNKNOWN
+            return (
+                Constant(float(number))
+                if isinstance(number, int | float)
+                else given
+                if isinstance(given, Tensor)
+                else UNKNOWN
+            )
         if name in ("list", "tuple", "iter", "sorted", "set"):
             if not arguments:
                 return Items((), None, name != "tuple")
@@ -205,13 +195,17 @@ class LibraryCalls(Operations):
         if name == "zip":
             columns = [self.elements(argument) for argument in arguments]
             if columns and all(column is not None for column in columns):
-                return Items(tuple(Items(tuple(row)) for row in zip(*(c for c in columns if c is not None), strict=False)))
+                return Items(
+                    tuple(Items(tuple(row)) for row in zip(*(c for c in columns if c is not None), strict=False))
+                )
             return Items((), Items(tuple(self.element(argument, site) for argument in arguments)))
         if name == "range":
             numbers = [integer(argument) for argument in arguments]
             if numbers and None not in numbers:
                 found = range(*(n for n in numbers if n is not None)) if 0 not in numbers[2:] else range(0)
-                return Items(tuple(map(Constant, found)) if len(found) <= 16 else (), None if len(found) <= 16 else UNKNOWN)
+                return Items(
+                    tuple(map(Constant, found)) if len(found) <= 16 else (), None if len(found) <= 16 else UNKNOWN
+                )
             return Items((), UNKNOWN)
         if name == "next":
             return self.element(given, site)
@@ -250,7 +244,11 @@ class LibraryCalls(Operations):
                 rest = argument.rest
             elif isinstance(argument, Items):
                 for element in argument.elements:
-                    if isinstance(element, Items) and len(element.elements) == 2 and isinstance(element.elements[0], Constant):
+                    if (
+                        isinstance(element, Items)
+                        and len(element.elements) == 2
+                        and isinstance(element.elements[0], Constant)
+                    ):
                         entries[element.elements[0].value] = element.elements[1]
                 if argument.rest is not None:
                     rest = UNKNOWN
@@ -270,49 +268,9 @@ class LibraryCalls(Operations):
             self.events.add(Normalised(site, f"{name}(logits=...)", logits, -1, True, False, None, {}, False, result))
         return LibraryObject(f"torch.distributions.{name}", tuple(arguments), keywords, site)
 
-    def loss_called(
-        self,
-        loss: Loss,
-        arguments: list[Value],
-        keywords: dict[str, Value],
-        site: Site,
-        made: LibraryObject | None,
+    def call_object(
+        self, called: LibraryObject, arguments: list[Value], keywords: dict[str, Value], site: Site
     ) -> Value:
-        """A loss is called: what it is given is an event."""
-        scores = next((keywords[name] for name in loss.names if name in keywords), None)
-        if scores is None and loss.scores < len(arguments):
-            scores = arguments[loss.scores]
-        target = next((keywords[name] for name in loss.target_names if name in keywords), None)
-        if target is None and loss.target < len(arguments):
-            target = arguments[loss.target]
-        family = self.family(loss, arguments, keywords, made)
-        settings = dict(keywords)
-        if made is not None:
-            settings.update(made.keywords)
-        if scores is not None and family is not None:
-            self.use(scores, "loss", site)
-            self.use(target, "target", site)
-            where = made.site if made is not None and made.site.path else None
-            self.events.add(LossCalled(site, loss, family, scores, target, settings, where, self.choosing > 0))
-        return Tensor(Kind.UNKNOWN, tags=frozenset({"loss"}))
-
-    def family(
-        self, loss: Loss, arguments: list[Value], keywords: dict[str, Value], made: LibraryObject | None
-    ) -> Family | None:
-        """What the loss wants with these options; None when that is not known."""
-        if not loss.switch:
-            return loss.family
-        given = (made.keywords if made is not None else keywords).get(loss.switch)
-        if given is None and loss.switch_position is not None:
-            positional = made.arguments if made is not None else tuple(arguments)
-            given = positional[loss.switch_position] if loss.switch_position < len(positional) else None
-        if given is None:
-            return loss.switched
-        if constant(given) is None:
-            return None
-        return loss.family if constant(given) else loss.switched
-
-    def call_object(self, called: LibraryObject, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         """Calling an object of an outside class: a layer, a criterion, a model."""
         given = arguments[0] if arguments else keywords.get("input", keywords.get("x", UNKNOWN))
         loss = LOSSES.get(called.name)
@@ -405,32 +363,6 @@ class LibraryCalls(Operations):
             names = constant(fields).replace(",", " ").split()
         return Entries(dict(zip(names, arguments, strict=False)) | keywords, UNKNOWN)
 
-    def keras_layer(self, last: str, called: LibraryObject, given: Value, site: Site) -> Value:
-        """A Keras layer or model."""
-        if last == "Model":
-            outputs = called.argument(1, "outputs")
-            return outputs if outputs is not None else UNKNOWN
-        if last in ("Dropout", "Flatten", "Reshape", "InputLayer", "Lambda", "Permute", "RepeatVector"):
-            return given
-        if last == "Input":
-            return Tensor(Kind.UNKNOWN)
-        activation = called.argument(1, "activation")
-        result: Value = Tensor(Kind.RAW)
-        if last == "Softmax":
-            return self.normalise("softmax", given, called.argument(0, "axis") or Constant(-1), site, called.site)
-        if last == "Activation":
-            result, activation = given, called.argument(0, "activation")
-        else:
-            self.use(given, "linear", site)
-        if last in ("Conv2D", "Conv1D", "Conv2DTranspose", "LSTM", "GRU"):
-            activation = called.keywords.get("activation")
-        name = constant(activation)
-        if isinstance(activation, Library):
-            name = activation.name.rsplit(".", 1)[-1]
-        if name in NORMALISERS:
-            return self.normalise(str(name), result, Constant(-1), site, called.site)
-        return Tensor(Kind.RAW) if name in (None, "linear") or name in ACTIVATIONS else UNKNOWN
-
     def call_method(self, method: Method, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         """A call of a method of something that is not of the project."""
         receiver, name = method.receiver, method.name
@@ -489,7 +421,9 @@ class LibraryCalls(Operations):
         site: Site,
     ) -> Value:
         """A method that a framework gives to models."""
-        if name in MODEL_METHODS and not (name == "apply" and arguments and isinstance(arguments[0], Entries | Unknown)):
+        if name in MODEL_METHODS and not (
+            name == "apply" and arguments and isinstance(arguments[0], Entries | Unknown)
+        ):
             return receiver
         if name in ("forward", "__call__", "predict", "predict_on_batch"):
             return self.call(receiver, arguments, keywords, site)
@@ -500,7 +434,11 @@ class LibraryCalls(Operations):
             if loss is not None:
                 self.keras_compiled(receiver, loss, site)
             return NONE
-        if name == "apply" and isinstance(receiver, Instance) and any("flax" in each for each in receiver.cls.outside()):
+        if (
+            name == "apply"
+            and isinstance(receiver, Instance)
+            and any("flax" in each for each in receiver.cls.outside())
+        ):
             return self.call(receiver, arguments[1:], {}, site)
         if isinstance(receiver, Chain) and name in ("children", "modules"):
             return Items(receiver.parts)
@@ -521,7 +459,11 @@ class LibraryCalls(Operations):
             default = arguments[1] if len(arguments) > 1 else NONE
             return default if isinstance(arguments[0], Constant) and receiver.rest is None else join([every, default])
         if name == "pop":
-            return every if not (arguments and isinstance(arguments[0], Constant)) else receiver.entries.get(arguments[0].value, every)
+            return (
+                every
+                if not (arguments and isinstance(arguments[0], Constant))
+                else receiver.entries.get(arguments[0].value, every)
+            )
         if name == "values":
             return Items(tuple(found), receiver.rest)
         if name == "items":
@@ -530,58 +472,6 @@ class LibraryCalls(Operations):
         if name == "keys":
             return Items(tuple(map(Constant, receiver.entries)), None if receiver.rest is None else UNKNOWN)
         return receiver if name in ("copy", "to", "cuda", "train", "eval") else UNKNOWN
-
-    def paired_by_framework(self, arguments: list[Value], keywords: dict[str, Value], site: Site) -> None:
-        """A model and a criterion that are given to a framework together meet there."""
-        models = [keywords[name] for name in _MODEL_WORDS if name in keywords]
-        criteria = [keywords[name] for name in _CRITERION_WORDS if name in keywords]
-        models += [each for each in arguments if isinstance(each, Chain) or _is_network(each)]
-        criteria += [each for each in arguments if self.is_loss(each)]
-        if len(models) == 1 and len(criteria) == 1 and self.is_loss(criteria[0]):
-            self.pair(models[0], criteria[0], site)
-
-    def is_loss(self, value: Value) -> bool:
-        """Whether a value is a criterion of the table."""
-        if isinstance(value, LibraryObject | Library):
-            return canonical(value.name) in LOSSES
-        return False
-
-    def pair(self, model: Value, criterion: Value, site: Site) -> None:
-        """The model's output goes into the criterion."""
-        if not any(isinstance(each, Chain) or _is_network(each) for each in options(model)):
-            return
-        output = self.call(model, [Tensor(Kind.UNKNOWN)], {}, site)
-        if isinstance(criterion, Library) and self.is_criterion(criterion.name):
-            criterion = LibraryObject(canonical(criterion.name), (), {}, site)
-        self.call(criterion, [output, UNKNOWN], {}, site)
-
-    def keras_compiled(self, model: Value, loss: Value, site: Site) -> None:
-        """model.compile(loss=...): by name, class or object."""
-        name = constant(loss)
-        output = self.call(model, [Tensor(Kind.UNKNOWN)], {}, site)
-        if isinstance(name, str) and name in KERAS_STRINGS:
-            self.loss_called(KERAS_STRINGS[name], [UNKNOWN, output], {}, site, None)
-        elif isinstance(loss, LibraryObject):
-            self.call(loss, [UNKNOWN, output], {}, site)
-        elif isinstance(loss, Function | Bound):
-            self.call(loss, [UNKNOWN, output], {}, site)
-
-    def skorch(self, last: str, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
-        """skorch's NeuralNetClassifier takes the log of the output itself for NLLLoss, and nothing for others."""
-        module = arguments[0] if arguments else keywords.get("module", UNKNOWN)
-        criterion = keywords.get("criterion", arguments[1] if len(arguments) > 1 else None)
-        loss = LOSSES.get(canonical(criterion.name)) if isinstance(criterion, Library | LibraryObject) else None
-        if loss is not None and loss.family != Family.LOG_PROBABILITIES:
-            if isinstance(module, ClassValue):
-                given = {name[8:]: value for name, value in keywords.items() if name.startswith("module__")}
-                module = self.construct(module, [], given, site)
-            if criterion is not None:
-                self.pair(module, criterion, site)
-        return LibraryObject(f"skorch.{last}", tuple(arguments), keywords, site)
-
-
-def _is_network(value: Value) -> bool:
-    return isinstance(value, Instance) and any(value.cls.find(each) is not None for each in ("forward", "call"))
 
 
 def _plain(name: str) -> str:
@@ -593,4 +483,20 @@ def infinite(name: str) -> Constant | None:
     return Constant(math.inf) if name.rsplit(".", 1)[-1] in ("inf", "Inf", "infty") else None
 
 
-_OTHER_LOSSES = frozenset("MSELoss L1Loss SmoothL1Loss HuberLoss TripletMarginLoss CosineEmbeddingLoss MarginRankingLoss CTCLoss MultiMarginLoss MultiLabelMarginLoss GaussianNLLLoss PoissonNLLLoss HingeEmbeddingLoss".split())
+_OTHER_LOSSES = frozenset(
+    [
+        "MSELoss",
+        "L1Loss",
+        "SmoothL1Loss",
+        "HuberLoss",
+        "TripletMarginLoss",
+        "CosineEmbeddingLoss",
+        "MarginRankingLoss",
+        "CTCLoss",
+        "MultiMarginLoss",
+        "MultiLabelMarginLoss",
+        "GaussianNLLLoss",
+        "PoissonNLLLoss",
+        "HingeEmbeddingLoss",
+    ]
+)

@@ -92,11 +92,20 @@ def _keras() -> dict[str, Loss]:
     for cls, (function, switched, family) in pairs.items():
         common = {"scores": 1, "names": names, "target": 0, "target_names": targets, "switch": "from_logits"}
         table[f"keras.losses.{cls}"] = Loss(
-            name=cls, family=family, switched=switched, switch_position=0, is_class=True, **common  # type: ignore[arg-type]
+            name=cls,
+            family=family,
+            switched=switched,
+            switch_position=0,
+            is_class=True,
+            **common,  # type: ignore[arg-type]
         )
         for package in ("keras.losses", "keras.metrics", "keras.backend"):
             table[f"{package}.{function}"] = Loss(
-                name=function, family=family, switched=switched, switch_position=2, **common  # type: ignore[arg-type]
+                name=function,
+                family=family,
+                switched=switched,
+                switch_position=2,
+                **common,  # type: ignore[arg-type]
             )
     return table
 
@@ -113,7 +122,8 @@ LOSSES: dict[str, Loss] = {
     **_keras(),
     **_functions(
         "tensorflow.nn",
-        "softmax_cross_entropy_with_logits sparse_softmax_cross_entropy_with_logits softmax_cross_entropy_with_logits_v2",
+        "softmax_cross_entropy_with_logits sparse_softmax_cross_entropy_with_logits "
+        "softmax_cross_entropy_with_logits_v2",
         Family.LOGITS,
         1,
         0,
@@ -135,7 +145,9 @@ LOSSES: dict[str, Loss] = {
         1,
     ),
     **_functions("optax", "sigmoid_binary_cross_entropy sigmoid_focal_loss", Family.BINARY_LOGITS, 0, 1),
-    **_functions("optax.losses", "softmax_cross_entropy softmax_cross_entropy_with_integer_labels", Family.LOGITS, 0, 1),
+    **_functions(
+        "optax.losses", "softmax_cross_entropy softmax_cross_entropy_with_integer_labels", Family.LOGITS, 0, 1
+    ),
     **_functions("optax.losses", "sigmoid_binary_cross_entropy", Family.BINARY_LOGITS, 0, 1),
     "torchvision.ops.sigmoid_focal_loss": Loss(
         name="sigmoid_focal_loss", family=Family.BINARY_LOGITS, names=("inputs",)
@@ -156,5 +168,7 @@ LOSSES: dict[str, Loss] = {
 
 # Keras losses may be named by a string.
 KERAS_STRINGS = {
-    name.rsplit(".", 1)[1]: loss for name, loss in LOSSES.items() if name.startswith("keras.losses.") and not loss.is_class
+    name.rsplit(".", 1)[1]: loss
+    for name, loss in LOSSES.items()
+    if name.startswith("keras.losses.") and not loss.is_class
 }

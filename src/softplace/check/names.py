@@ -12,15 +12,107 @@ from softplace.check.values import Kind
 
 # Packages whose names are never looked for among the project's files, unless the project is that package.
 OUTSIDE = frozenset(
-    """torch torchvision torchaudio torchtext numpy scipy sklearn pandas tensorflow keras tf_keras jax flax optax haiku
-    transformers timm lightning pytorch_lightning skorch einops matplotlib tqdm yaml json os sys math random argparse
-    logging collections functools itertools typing pathlib copy time datasets accelerate torch_geometric torch_scatter
-    torch_sparse dgl kornia monai segmentation_models_pytorch torchmetrics wandb tensorboard tensorboardX cv2 PIL
-    gym gymnasium networkx nltk spacy peft deepspeed apex fairseq fairscale hydra omegaconf entmax ignite catalyst
-    paddle mindspore mxnet chainer theano dataclasses abc enum re warnings pickle unittest pytest albumentations""".split()
+    [
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "torchtext",
+        "numpy",
+        "scipy",
+        "sklearn",
+        "pandas",
+        "tensorflow",
+        "keras",
+        "tf_keras",
+        "jax",
+        "flax",
+        "optax",
+        "haiku",
+        "transformers",
+        "timm",
+        "lightning",
+        "pytorch_lightning",
+        "skorch",
+        "einops",
+        "matplotlib",
+        "tqdm",
+        "yaml",
+        "json",
+        "os",
+        "sys",
+        "math",
+        "random",
+        "argparse",
+        "logging",
+        "collections",
+        "functools",
+        "itertools",
+        "typing",
+        "pathlib",
+        "copy",
+        "time",
+        "datasets",
+        "accelerate",
+        "torch_geometric",
+        "torch_scatter",
+        "torch_sparse",
+        "dgl",
+        "kornia",
+        "monai",
+        "segmentation_models_pytorch",
+        "torchmetrics",
+        "wandb",
+        "tensorboard",
+        "tensorboardX",
+        "cv2",
+        "PIL",
+        "gym",
+        "gymnasium",
+        "networkx",
+        "nltk",
+        "spacy",
+        "peft",
+        "deepspeed",
+        "apex",
+        "fairseq",
+        "fairscale",
+        "hydra",
+        "omegaconf",
+        "entmax",
+        "ignite",
+        "catalyst",
+        "paddle",
+        "mindspore",
+        "mxnet",
+        "chainer",
+        "theano",
+        "dataclasses",
+        "abc",
+        "enum",
+        "re",
+        "warnings",
+        "pickle",
+        "unittest",
+        "pytest",
+        "albumentations",
+    ]
 )
 TENSOR_PACKAGES = frozenset(
-    """torch numpy scipy jax tensorflow keras flax einops torch_geometric torch_scatter entmax cupy dgl""".split()
+    [
+        "torch",
+        "numpy",
+        "scipy",
+        "jax",
+        "tensorflow",
+        "keras",
+        "flax",
+        "einops",
+        "torch_geometric",
+        "torch_scatter",
+        "entmax",
+        "cupy",
+        "dgl",
+    ]
 )
 
 _PREFIXES = (
@@ -96,71 +188,329 @@ SOFTMAX_NAMES = frozenset(name for name in NORMALISERS if "sigmoid" not in name 
 
 # Keeps the numbers and the shape.
 SAME = frozenset(
-    """detach to cuda cpu float double half bfloat16 type type_as clone contiguous requires_grad_ numpy dropout dropout1d
-    dropout2d dropout3d alpha_dropout feature_dropout clamp clip clamp_min clamp_max nan_to_num detach_ as_tensor asarray
-    stop_gradient cast convert_to_tensor identity requires_grad cuda cpu ascontiguousarray from_numpy copy deepcopy
-    clip_by_value real retain_grad pin_memory block_until_ready astype round_ maximum_ Variable npu xpu tensor array""".split()
+    [
+        "detach",
+        "to",
+        "cuda",
+        "cpu",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "type",
+        "type_as",
+        "clone",
+        "contiguous",
+        "requires_grad_",
+        "numpy",
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "alpha_dropout",
+        "feature_dropout",
+        "clamp",
+        "clip",
+        "clamp_min",
+        "clamp_max",
+        "nan_to_num",
+        "detach_",
+        "as_tensor",
+        "asarray",
+        "stop_gradient",
+        "cast",
+        "convert_to_tensor",
+        "identity",
+        "requires_grad",
+        "cuda",
+        "cpu",
+        "ascontiguousarray",
+        "from_numpy",
+        "copy",
+        "deepcopy",
+        "clip_by_value",
+        "real",
+        "retain_grad",
+        "pin_memory",
+        "block_until_ready",
+        "astype",
+        "round_",
+        "maximum_",
+        "Variable",
+        "npu",
+        "xpu",
+        "tensor",
+        "array",
+    ]
 )
 # Keeps the numbers; the shape changes.
 RESHAPED = frozenset(
-    """view reshape squeeze unsqueeze flatten permute transpose t expand expand_as repeat cat concat concatenate stack
-    hstack vstack gather index_select masked_select narrow select roll flip mean interpolate pad rearrange swapaxes
-    moveaxis movedim tile broadcast_to view_as reshape_as repeat_interleave adaptive_avg_pool2d avg_pool2d
-    adaptive_avg_pool1d avg_pool1d expand_dims take take_along_axis item tolist swapdims unflatten ravel upsample median
-    nanmean reduce_mean nan_to_num fliplr flipud rot90 pad_sequence all_gather resize crop""".split()
+    [
+        "view",
+        "reshape",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+        "permute",
+        "transpose",
+        "t",
+        "expand",
+        "expand_as",
+        "repeat",
+        "cat",
+        "concat",
+        "concatenate",
+        "stack",
+        "hstack",
+        "vstack",
+        "gather",
+        "index_select",
+        "masked_select",
+        "narrow",
+        "select",
+        "roll",
+        "flip",
+        "mean",
+        "interpolate",
+        "pad",
+        "rearrange",
+        "swapaxes",
+        "moveaxis",
+        "movedim",
+        "tile",
+        "broadcast_to",
+        "view_as",
+        "reshape_as",
+        "repeat_interleave",
+        "adaptive_avg_pool2d",
+        "avg_pool2d",
+        "adaptive_avg_pool1d",
+        "avg_pool1d",
+        "expand_dims",
+        "take",
+        "take_along_axis",
+        "item",
+        "tolist",
+        "swapdims",
+        "unflatten",
+        "ravel",
+        "upsample",
+        "median",
+        "nanmean",
+        "reduce_mean",
+        "nan_to_num",
+        "fliplr",
+        "flipud",
+        "rot90",
+        "pad_sequence",
+        "all_gather",
+        "resize",
+        "crop",
+    ]
 )
-SPLITTING = frozenset("chunk split unbind tensor_split unstack".split())
+SPLITTING = frozenset(["chunk", "split", "unbind", "tensor_split", "unstack"])
 # Mixes the numbers into new raw scores.
 MIXING = frozenset(
-    """linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d bilinear batch_norm layer_norm
-    instance_norm group_norm embedding""".split()
+    [
+        "linear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "bilinear",
+        "batch_norm",
+        "layer_norm",
+        "instance_norm",
+        "group_norm",
+        "embedding",
+    ]
 )
-PRODUCTS = frozenset("matmul bmm mm dot baddbmm addmm mv einsum tensordot inner vdot spmm batch_dot multi_dot".split())
-SCALED_PRODUCTS = frozenset("baddbmm".split())
+PRODUCTS = frozenset(
+    [
+        "matmul",
+        "bmm",
+        "mm",
+        "dot",
+        "baddbmm",
+        "addmm",
+        "mv",
+        "einsum",
+        "tensordot",
+        "inner",
+        "vdot",
+        "spmm",
+        "batch_dot",
+        "multi_dot",
+    ]
+)
+SCALED_PRODUCTS = frozenset(["baddbmm"])
 ACTIVATIONS = frozenset(
-    """relu relu_ relu6 leaky_relu elu selu celu gelu silu mish tanh softplus hardtanh swish softsign prelu hardswish
-    tanh_ glu rrelu normalize tanhshrink hardshrink softshrink""".split()
+    [
+        "relu",
+        "relu_",
+        "relu6",
+        "leaky_relu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "tanh",
+        "softplus",
+        "hardtanh",
+        "swish",
+        "softsign",
+        "prelu",
+        "hardswish",
+        "tanh_",
+        "glu",
+        "rrelu",
+        "normalize",
+        "tanhshrink",
+        "hardshrink",
+        "softshrink",
+    ]
 )
-POSITIVE_KEEPING = frozenset("relu relu_ leaky_relu elu selu celu ReLU LeakyReLU ELU SELU CELU".split())
-CONSTANTS = frozenset("zeros ones full zeros_like ones_like full_like empty_".split())
-INDEX_MAKERS = frozenset("argmax argmin one_hot to_categorical argsort nonzero where_index randint arange bincount".split())
-COMPARISONS = frozenset("eq ne lt gt le ge logical_not logical_and logical_or isnan isinf bool".split())
-MASKING = frozenset("masked_fill where masked_scatter".split())
+POSITIVE_KEEPING = frozenset(
+    ["relu", "relu_", "leaky_relu", "elu", "selu", "celu", "ReLU", "LeakyReLU", "ELU", "SELU", "CELU"]
+)
+CONSTANTS = frozenset(["zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "empty_"])
+INDEX_MAKERS = frozenset(
+    [
+        "argmax",
+        "argmin",
+        "one_hot",
+        "to_categorical",
+        "argsort",
+        "nonzero",
+        "where_index",
+        "randint",
+        "arange",
+        "bincount",
+    ]
+)
+COMPARISONS = frozenset(
+    ["eq", "ne", "lt", "gt", "le", "ge", "logical_not", "logical_and", "logical_or", "isnan", "isinf", "bool"]
+)
+MASKING = frozenset(["masked_fill", "where", "masked_scatter"])
 
 # Layers of torch.nn that keep the kind of what goes through.
 KEEPING_LAYERS = frozenset(
-    """Identity Dropout Dropout1d Dropout2d Dropout3d AlphaDropout Flatten Unflatten Upsample AvgPool1d AvgPool2d
-    AdaptiveAvgPool1d AdaptiveAvgPool2d Squeeze UpsamplingBilinear2d UpsamplingNearest2d DropPath Rearrange""".split()
+    [
+        "Identity",
+        "Dropout",
+        "Dropout1d",
+        "Dropout2d",
+        "Dropout3d",
+        "AlphaDropout",
+        "Flatten",
+        "Unflatten",
+        "Upsample",
+        "AvgPool1d",
+        "AvgPool2d",
+        "AdaptiveAvgPool1d",
+        "AdaptiveAvgPool2d",
+        "Squeeze",
+        "UpsamplingBilinear2d",
+        "UpsamplingNearest2d",
+        "DropPath",
+        "Rearrange",
+    ]
 )
-RECURRENT_LAYERS = frozenset("RNN LSTM GRU".split())
+RECURRENT_LAYERS = frozenset(["RNN", "LSTM", "GRU"])
 LINEAR_LAYERS = frozenset(
-    """Linear LazyLinear Bilinear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d LazyConv1d
-    LazyConv2d""".split()
+    [
+        "Linear",
+        "LazyLinear",
+        "Bilinear",
+        "Conv1d",
+        "Conv2d",
+        "Conv3d",
+        "ConvTranspose1d",
+        "ConvTranspose2d",
+        "ConvTranspose3d",
+        "LazyConv1d",
+        "LazyConv2d",
+    ]
 )
 
 # Calls that give back the model (or tensor) that they were given.
 WRAPPERS = frozenset(
-    """torch.nn.DataParallel torch.nn.parallel.DistributedDataParallel torch.nn.parallel.DataParallel torch.compile
-    torch.jit.script torch.nn.SyncBatchNorm.convert_sync_batchnorm copy.deepcopy copy.copy torch.no_grad
-    torch.distributed.fsdp.FullyShardedDataParallel apex.parallel.DistributedDataParallel torch.nn.utils.weight_norm
-    torch.nn.utils.spectral_norm torch.nn.utils.parametrizations.weight_norm thop.profile torch.optim.swa_utils.AveragedModel
-    DataParallelModel DistributedDataParallel torch.autograd.Variable jax.lax.stop_gradient jax.jit peft.get_peft_model
-    tensorflow.function torch.jit.trace torch.jit.freeze""".split()
+    [
+        "torch.nn.DataParallel",
+        "torch.nn.parallel.DistributedDataParallel",
+        "torch.nn.parallel.DataParallel",
+        "torch.compile",
+        "torch.jit.script",
+        "torch.nn.SyncBatchNorm.convert_sync_batchnorm",
+        "copy.deepcopy",
+        "copy.copy",
+        "torch.no_grad",
+        "torch.distributed.fsdp.FullyShardedDataParallel",
+        "apex.parallel.DistributedDataParallel",
+        "torch.nn.utils.weight_norm",
+        "torch.nn.utils.spectral_norm",
+        "torch.nn.utils.parametrizations.weight_norm",
+        "thop.profile",
+        "torch.optim.swa_utils.AveragedModel",
+        "DataParallelModel",
+        "DistributedDataParallel",
+        "torch.autograd.Variable",
+        "jax.lax.stop_gradient",
+        "jax.jit",
+        "peft.get_peft_model",
+        "tensorflow.function",
+        "torch.jit.trace",
+        "torch.jit.freeze",
+    ]
 )
 MODEL_METHODS = frozenset(
-    """to cuda cpu train eval double float half bfloat16 requires_grad_ apply share_memory to_empty type
-    module_ compile_ prepare""".split()
+    [
+        "to",
+        "cuda",
+        "cpu",
+        "train",
+        "eval",
+        "double",
+        "float",
+        "half",
+        "bfloat16",
+        "requires_grad_",
+        "apply",
+        "share_memory",
+        "to_empty",
+        "type",
+        "module_",
+        "compile_",
+        "prepare",
+    ]
 )
 # Libraries' objects that hand back their arguments as they are: accelerator.prepare(model, optimizer, loader).
-PASSING_METHODS = frozenset("prepare setup setup_module prepare_model initialize".split())
+PASSING_METHODS = frozenset(["prepare", "setup", "setup_module", "prepare_model", "initialize"])
 
 MODULE_BASES = frozenset(
-    """torch.nn.Module lightning.LightningModule torch.nn.Sequential torch.jit.ScriptModule keras.Model keras.layers.Layer
-    keras.models.Model flax.nn.Module transformers.PreTrainedModel torch_geometric.nn.MessagePassing
-    torch.autograd.Function torch.nn.modules.loss._Loss""".split()
+    [
+        "torch.nn.Module",
+        "lightning.LightningModule",
+        "torch.nn.Sequential",
+        "torch.jit.ScriptModule",
+        "keras.Model",
+        "keras.layers.Layer",
+        "keras.models.Model",
+        "flax.nn.Module",
+        "transformers.PreTrainedModel",
+        "torch_geometric.nn.MessagePassing",
+        "torch.autograd.Function",
+        "torch.nn.modules.loss._Loss",
+    ]
 )
-SAMPLERS = frozenset("Categorical OneHotCategorical RelaxedOneHotCategorical Multinomial MixtureSameFamily".split())
-BINARY_SAMPLERS = frozenset("Bernoulli RelaxedBernoulli".split())
+SAMPLERS = frozenset(
+    ["Categorical", "OneHotCategorical", "RelaxedOneHotCategorical", "Multinomial", "MixtureSameFamily"]
+)
+BINARY_SAMPLERS = frozenset(["Bernoulli", "RelaxedBernoulli"])
 
 # Names that `from elsewhere import *` of a missing file most likely gives.
 CUSTOMARY = {

@@ -14,7 +14,6 @@ from softplace.check.names import (
     COMPARISONS,
     CONSTANTS,
     INDEX_MAKERS,
-    MASKING,
     MIXING,
     NORMALISERS,
     POSITIVE_KEEPING,
@@ -43,7 +42,6 @@ from softplace.check.values import (
     options,
     tensors,
 )
-
 from softplace.check.words import words_of
 
 _FOLD: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -66,7 +64,9 @@ _ARITHMETIC: dict[str, type[ast.operator]] = {
     "pow": ast.Pow,
 }
 # Facts about scores that go on through shifts, scales and shape changes.
-_SCORE_TAGS = frozenset({"product", "scaled", "masked", "masked infinite", "parameter", "batched", "causal", "scaled up"})
+_SCORE_TAGS = frozenset(
+    {"product", "scaled", "masked", "masked infinite", "parameter", "batched", "causal", "scaled up"}
+)
 SMALL = 1e-2
 
 
@@ -97,7 +97,7 @@ class Operations(State):
         """A softmax, sigmoid, ... of a value."""
         info = NORMALISERS[operation]
         axis = integer(dim) if dim is not None else info.default_dim
-        is_given = dim is not None and constant(dim) is None and not (isinstance(dim, Constant)) or axis is not None
+        is_given = (dim is not None and constant(dim) is None and not (isinstance(dim, Constant))) or axis is not None
         source = self.tensor(given)
         tags = {tag for tag in source.tags if tag in ("batched", "masked", "masked infinite")}
         kind = info.kind
@@ -326,15 +326,15 @@ class Operations(State):
             self.use(kept, "other", site)
             return Tensor(Kind.UNKNOWN)
         if isinstance(number, int | float) and number < -1e3:
-            tags = {"masked"} | ({"masked infinite"} if number == -math.inf else set()) | ({"causal"} if causal else set())
+            tags = (
+                {"masked"} | ({"masked infinite"} if number == -math.inf else set()) | ({"causal"} if causal else set())
+            )
             return source.but(tags=source.tags | tags)
         if isinstance(number, int | float):
             return source.but(tags=source.tags)
         return source.but(tags=source.tags | {"masked"})
 
-    def reshaped(
-        self, name: str, given: Tensor, arguments: list[Value], keywords: dict[str, Value]
-    ) -> Tensor:
+    def reshaped(self, name: str, given: Tensor, arguments: list[Value], keywords: dict[str, Value]) -> Tensor:
         """The same numbers in another shape."""
         rank: int | None = None
         sizes: tuple[tuple[int, int], ...] = ()
@@ -342,7 +342,9 @@ class Operations(State):
         rest = arguments[1:]
         dim = given.dim
         if name in ("view", "reshape"):
-            shape = list(rest[0].elements) if len(rest) == 1 and isinstance(rest[0], Items) and not rest[0].rest else rest
+            shape = (
+                list(rest[0].elements) if len(rest) == 1 and isinstance(rest[0], Items) and not rest[0].rest else rest
+            )
             if len(shape) > 1 or (shape and integer(shape[0]) is not None):
                 rank = len(shape)
                 sizes = tuple((at, size) for at, each in enumerate(shape) if (size := integer(each) or 0) > 0)
@@ -393,7 +395,13 @@ class Operations(State):
         return Tensor(kind, rank=rank, tags=given.tags & (_SCORE_TAGS - {"batched", "parameter"}))
 
     def combine(
-        self, kind: type[ast.operator], left: Value, right: Value, site: Site, left_node: ast.expr | None, right_node: ast.expr | None
+        self,
+        kind: type[ast.operator],
+        left: Value,
+        right: Value,
+        site: Site,
+        left_node: ast.expr | None,
+        right_node: ast.expr | None,
     ) -> Value:
         """A binary operation."""
         if isinstance(left, Constant) and isinstance(right, Constant):
@@ -417,7 +425,13 @@ class Operations(State):
         return self.arithmetic(kind, left, right, site, left_node, right_node)
 
     def arithmetic(
-        self, kind: type[ast.operator], left: Value, right: Value, site: Site, left_node: ast.expr | None, right_node: ast.expr | None
+        self,
+        kind: type[ast.operator],
+        left: Value,
+        right: Value,
+        site: Site,
+        left_node: ast.expr | None,
+        right_node: ast.expr | None,
     ) -> Value:
         """+, -, *, / and ** with a tensor."""
         one = left if isinstance(left, Tensor) else None
@@ -448,13 +462,13 @@ class Operations(State):
                 return other
         if kind is ast.Add and constant(right if one is not None else left) is not None:
             number = constant(right if one is not None else left)
-            tensor = one or other
-            if tensor is not None and isinstance(number, int | float) and abs(number) <= SMALL:
-                return tensor.tagged("guarded") if number else tensor
+            either = one if one is not None else other
+            if either is not None and isinstance(number, int | float) and abs(number) <= SMALL:
+                return either.tagged("guarded") if number else either
         if kind is ast.Add:
-            for tensor in (one, other):
-                if tensor is not None and "total" in tensor.tags:
-                    return tensor
+            for each in (one, other):
+                if each is not None and "total" in each.tags:
+                    return each
         for value, node in ((one, right_node), (other, left_node)):
             if value is not None and value.kind in NORMALISED:
                 partner = other if value is one else one
@@ -508,7 +522,7 @@ def _folded(kind: type[ast.operator], left: Any, right: Any) -> Value:
         return UNKNOWN
     if isinstance(left, str) != isinstance(right, str) or (isinstance(left, str) and kind is not ast.Add):
         return UNKNOWN
-    if isinstance(left, str) and len(left) + len(right) > 10_000:
+    if isinstance(left, str) and isinstance(right, str) and len(left) + len(right) > 10_000:
         return UNKNOWN
     try:
         return Constant(function(left, right))
@@ -523,7 +537,12 @@ def _first(keywords: dict[str, Value]) -> Value:
     return UNKNOWN
 
 
-_USES: dict[type[ast.operator], str] = {ast.Mult: "multiplied", ast.Add: "added", ast.Sub: "subtracted", ast.Div: "divided"}
+_USES: dict[type[ast.operator], str] = {
+    ast.Mult: "multiplied",
+    ast.Add: "added",
+    ast.Sub: "subtracted",
+    ast.Div: "divided",
+}
 _OPERATIONS: dict[str, Callable[[Any, Value, list[Value], dict[str, Value], Site], Value]] = {
     "log": Operations.logarithm,
     "log2": Operations.logarithm,

@@ -19,7 +19,10 @@ PLACES = ("output", "loss", "hidden", "attention", "memory", "latent", "policy",
 _WORDS = (
     ("memory", r"memory|\bntm\b|\bdnc\b|addressing|read_?head|write_?head|read_weight|write_weight"),
     ("attention", r"attention|attn|\batt\b|transformer|multi_?head|self_?att|non_?local"),
-    ("latent", r"gumbel|gate|gating|expert|\bmoe\b|router|routing|mixture|concrete|vq|codebook|assign|reparam|vae|cluster|capsule|dynamic_conv"),
+    (
+        "latent",
+        r"gumbel|gate|gating|expert|\bmoe\b|router|routing|mixture|concrete|vq|codebook|assign|reparam|vae|cluster|capsule|dynamic_conv",
+    ),
     ("policy", r"policy|actor|agent|action|reinforce|ppo|a2c|a3c|sac\b|pg\b"),
     ("loss", r"loss|criterion|distill|kl_?div|entropy|objective"),
 )
@@ -86,7 +89,9 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site]) -> str:
         return "latent"
     if "memory" in near and uses.keys() & {"multiplied", "returned"} and "loss" not in uses:
         return "memory"
-    if uses.keys() & {"loss", "target", "log"} or any(call.operation == "log_softmax" and "loss" in near for call in calls):
+    if uses.keys() & {"loss", "target", "log"} or any(
+        call.operation == "log_softmax" and "loss" in near for call in calls
+    ):
         return "output" if "returned" in uses and "loss" not in near else "loss"
     if "multiplied" in uses or "topk" in uses:
         for name in ("attention", "latent", "policy"):
@@ -101,6 +106,17 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site]) -> str:
     for name in ("attention", "policy", "latent"):
         if near[:1] == [name]:
             return name
-    if uses.keys() & {"argmax", "topk", "value", "returned", "multinomial", "read", "printed", "compared", "escaped", "stored"}:
+    if uses.keys() & {
+        "argmax",
+        "topk",
+        "value",
+        "returned",
+        "multinomial",
+        "read",
+        "printed",
+        "compared",
+        "escaped",
+        "stored",
+    }:
         return "output"
     return "output" if given and all(tensor.kind == Kind.RAW for tensor in given) else "unknown"

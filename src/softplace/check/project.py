@@ -98,7 +98,7 @@ class Project:
         return self._probed[path]
 
     def resolve(self, importer: Module, dotted: str, level: int) -> Module | None:
-        """The module that `import dotted` (with `level` leading dots) in a file means; None when it is an outside one."""
+        """The module that an import in a file means (`level`: its leading dots); None when it is an outside one."""
         here = os.path.abspath(importer.path)
         folder = os.path.dirname(here)
         if level:

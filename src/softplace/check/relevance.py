@@ -1,7 +1,8 @@
-"""What can matter at all: most code of a project neither holds a softmax nor leads one to a loss, and is not interpreted.
+"""What can matter at all: most code of a project neither holds a softmax nor leads one to a loss, and is not
+interpreted.
 
-Decided on the text, before and instead of interpreting: a function is run of its own accord when its text (for a method:
-that of its class) holds a softmax or a loss, and followed into when it also might build or pass on a model.
+Decided on the text, before and instead of interpreting: a function is run of its own accord when its text (for a
+method: that of its class) holds a softmax or a loss, and followed into when it also might build or pass on a model.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ STRONG = (
     r"[Ss]oft_?[Mm]|[Ss]igmoid|[Cc]ross_?[Ee]ntropy|[Cc]rossentropy|NLL|nll_loss|kl_div|KLDiv|BCE|binary_cross|[Cc]riterion"
     r"|[Ll]oss|sparsemax|entmax|Categorical|\bexp\("
 )
-WEAK = r"[Mm]odel|[Nn]etwork|[Nn]et\b|[Bb]ackbone|[Cc]lassifier|[Ee]ncoder|Sequential|getattr\(\w*(?:nn|F|torch|models?)\b"
+WEAK = (
+    r"[Mm]odel|[Nn]etwork|[Nn]et\b|[Bb]ackbone|[Cc]lassifier|[Ee]ncoder|Sequential|getattr\(\w*(?:nn|F|torch|models?)\b"
+)
 _STRONG = re.compile(STRONG)
 _FOLLOWED = re.compile(f"{STRONG}|{WEAK}")
 _STRONG_BYTES = re.compile(STRONG.encode())

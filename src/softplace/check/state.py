@@ -90,6 +90,44 @@ class State:
         self.made: list[Instance] = []
         self.budget_reported: set[str] = set()
 
+    # What the parts of the interpreter ask of one another; each is in the part that its name says.
+
+    def execute(self, body: list[ast.stmt], frame: Frame) -> bool:
+        """Run statements; False when the path ends in them."""
+        raise NotImplementedError
+
+    def evaluate(self, node: ast.expr | None, frame: Frame) -> Value:
+        """What an expression can be."""
+        raise NotImplementedError
+
+    def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
+        """Bind a target to a value."""
+        raise NotImplementedError
+
+    def run_module(self, module: Module) -> Frame:
+        """The names of a module, after its top level was run once."""
+        raise NotImplementedError
+
+    def call(self, callee: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        """What calling a value gives."""
+        raise NotImplementedError
+
+    def construct(self, cls: ClassValue, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        """A new object of a class."""
+        raise NotImplementedError
+
+    def generic(self, cls: ClassValue) -> Instance:
+        """An object of a class, made with its defaults."""
+        raise NotImplementedError
+
+    def elements(self, value: Value) -> list[Value] | None:
+        """All elements of a sequence, when known."""
+        raise NotImplementedError
+
+    def element(self, value: Value, site: Site) -> Value:
+        """Any element of a value that is iterated over."""
+        raise NotImplementedError
+
     def site(self, node: ast.AST, frame: Frame) -> Site:
         """Where a node stands."""
         known: Site | None = getattr(node, "softplace_site", None)
@@ -116,7 +154,7 @@ class State:
         self.events.add(Gap(site, reason))
 
     def write(self, owner: Owner, name: str, value: Value) -> None:
-        """Set an attribute, so that it can be undone. Order between methods is not known: there, old values stay possible."""
+        """Set an attribute, so that it can be undone. Between methods the order is not known: old values stay."""
         old = owner.attributes.get(name)
         if old is not None:
             if isinstance(owner, Instance) and owner.generic and id(owner) not in self.constructing:

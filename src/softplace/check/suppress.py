@@ -1,4 +1,4 @@
-"""Comments that silence findings: `# softplace: ignore[SP101] reason` on a line, `# softplace: ignore-file[SP301]` in a file."""
+"""Comments that silence findings: `# softplace: ignore[SP101] reason`, and `ignore-file[SP301]` for a whole file."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ keeps. A union holds the values of several possible paths; what is not known is 
 from __future__ import annotations
 
 import ast
+from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,18 +88,10 @@ class Tensor(Value):
 
     def but(self, **changed: Any) -> Tensor:
         """The same tensor with some facts changed."""
-        facts = {
-            "kind": self.kind,
-            "origin": self.origin,
-            "made_by": self.made_by,
-            "dim": self.dim,
-            "rank": self.rank,
-            "sizes": self.sizes,
-            "tags": self.tags,
-            "path": self.path,
-        }
-        facts.update(changed)
-        return Tensor(**facts)
+        made = copy(self)
+        for name, value in changed.items():
+            setattr(made, name, value)
+        return made
 
     def tagged(self, *tags: str) -> Tensor:
         """The same tensor with tags added."""

@@ -60,10 +60,11 @@ def pairs(rule: Rule, context: Context, advice: str, level: Level | None = None)
             related = origin_of(tensor)
             if event.made is not None and event.made != event.site:
                 related = (*related, Related(site=event.made, message=f"{event.loss.name} is constructed here"))
-            message = f"{event.loss.name} is given {MAKES[tensor.kind]} of {tensor.made_by}, but wants {event.family}. {advice}"
-            yield rule.finding(
-                event.site, message, place=context.place(tensor.origin), related=related, level=level
+            message = (
+                f"{event.loss.name} is given {MAKES[tensor.kind]} of {tensor.made_by}, but wants {event.family}. "
+                f"{advice}"
             )
+            yield rule.finding(event.site, message, place=context.place(tensor.origin), related=related, level=level)
 
 
 def _wrong(event: LossCalled, kinds: frozenset[Kind]) -> list[Tensor]:

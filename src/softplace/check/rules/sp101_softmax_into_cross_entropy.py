@@ -6,10 +6,10 @@ The output of a softmax that is given to a loss which takes the log-softmax itse
 `optax.softmax_cross_entropy` and their kin. Model and loss may be in different files.
 
 ## Why it is wrong
-The loss then is `-log softmax(softmax(x))`. Probabilities lie within [0, 1], so that the second softmax of n classes can
-never give more than e / (e + n - 1) to one class: for 10 classes 0.23, and the loss never falls below 1.46. Gradients
-pass two softmaxes and vanish where the net is sure and wrong. The network trains, slowly and to a worse end, which is
-why the mistake stays unseen.
+The loss then is `-log softmax(softmax(x))`. Probabilities lie within [0, 1], so that the second softmax of n classes
+can never give more than e / (e + n - 1) to one class: for 10 classes 0.23, and the loss never falls below 1.46.
+Gradients pass two softmaxes and vanish where the net is sure and wrong. The network trains, slowly and to a worse end,
+which is why the mistake stays unseen.
 
 ## Wrong
 ```python

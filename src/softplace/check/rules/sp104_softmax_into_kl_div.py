@@ -4,8 +4,8 @@
 Probabilities as the first argument of `nn.KLDivLoss` or `F.kl_div`, which wants log-probabilities there.
 
 ## Why it is wrong
-The loss computes `target * (log target - input)`. With probabilities as input it is not a divergence: it may be negative
-and its least value is not where both are equal.
+The loss computes `target * (log target - input)`. With probabilities as input it is not a divergence: it may be
+negative and its least value is not where both are equal.
 
 ## Wrong
 ```python

@@ -32,7 +32,9 @@ from softplace.check.rules._context import Context, pairs
 
 
 def _find(context: Context) -> Iterator[Finding]:
-    yield from pairs(RULE, context, "Use a sigmoid (better: BCEWithLogitsLoss on raw scores), or CrossEntropyLoss for one label.")
+    yield from pairs(
+        RULE, context, "Use a sigmoid (better: BCEWithLogitsLoss on raw scores), or CrossEntropyLoss for one label."
+    )
 
 
 RULE = Rule(code="SP105", name="softmax-into-bce", level=Level.WARNING, find=_find)

@@ -53,7 +53,11 @@ def _find(context: Context) -> Iterator[Finding]:
             what = f"{event.operation} is applied to {MAKES[tensor.kind]} of {tensor.made_by}."
             way_out = "It changes nothing: leave one out." if level else "Apply one of the two to the raw scores."
             yield RULE.finding(
-                event.site, f"{what} {way_out}", place=context.place(tensor.origin), related=origin_of(tensor), level=level
+                event.site,
+                f"{what} {way_out}",
+                place=context.place(tensor.origin),
+                related=origin_of(tensor),
+                level=level,
             )
 
 

@@ -44,7 +44,8 @@ def _find(context: Context) -> Iterator[Finding]:
             way_out = "Leave it out." if in_logs else "Add log_target=True, or give probabilities."
             yield RULE.finding(
                 event.site,
-                f"The target of {event.loss.name} are {MAKES[tensor.kind]} of {tensor.made_by}, with {option}. {way_out}",
+                f"The target of {event.loss.name} are {MAKES[tensor.kind]} of {tensor.made_by}, with {option}. "
+                f"{way_out}",
                 place=context.place(tensor.origin),
                 related=origin_of(tensor),
             )

@@ -1,8 +1,8 @@
 """# SP201 log-of-softmax
 
 ## What it finds
-`log(softmax(x))`, in one expression or far apart. It is a note with a small number added or a clamp, of entries that were
-picked first (the largest, that of an action taken), and of a sigmoid.
+`log(softmax(x))`, in one expression or far apart. It is a note with a small number added or a clamp, of entries that
+were picked first (the largest, that of an action taken), and of a sigmoid.
 
 ## Why it is fragile
 In float32 a softmax is exactly 0 from about 104 below the maximum on, and the logarithm of it is -inf, with NaN in the
@@ -46,7 +46,11 @@ def _find(context: Context) -> Iterator[Finding]:
             picked = not tensor.tags.isdisjoint(("picked", "of maximum"))
             of_sigmoid = "sigmoid" in tensor.made_by or tensor.made_by == "expit"
             better = "logsigmoid" if of_sigmoid else "log_softmax"
-            why = "The guard bounds the loss and stops its gradient" if guarded else "It is -inf where the result rounds to 0"
+            why = (
+                "The guard bounds the loss and stops its gradient"
+                if guarded
+                else "It is -inf where the result rounds to 0"
+            )
             yield RULE.finding(
                 event.site,
                 f"The logarithm of {tensor.made_by} is taken. {why}: use {better}.",

@@ -20,8 +20,8 @@ weights = torch.softmax(scores, dim=-1)  # or this
 ```
 
 ## References
-Blanchard, Higham and Higham 2021, "Accurately computing the log-sum-exp and softmax functions", IMA Journal of Numerical
-Analysis 41(4).
+Blanchard, Higham and Higham 2021, "Accurately computing the log-sum-exp and softmax functions", IMA Journal of
+Numerical Analysis 41(4).
 """
 
 from collections.abc import Iterator

@@ -44,13 +44,16 @@ def _find(context: Context) -> Iterator[Finding]:
             seen.add(event.site)
             yield RULE.finding(
                 event.site,
-                "Scores of attention are divided by a negative power of a size, which makes them larger: multiply by it.",
+                "Scores of attention are divided by a negative power of a size, which makes them larger: "
+                "multiply by it.",
                 place="attention",
             )
         elif after is not None and "scaled" not in given.tags:
             seen.add(event.site)
             yield RULE.finding(
-                after, "The scale of attention is applied after the softmax: divide the scores before it.", place="attention"
+                after,
+                "The scale of attention is applied after the softmax: divide the scores before it.",
+                place="attention",
             )
         elif "scaled" not in given.tags and "product" in softmax.uses:
             seen.add(event.site)

@@ -4,8 +4,8 @@
 `F.softmax(x)`, `nn.Softmax()`, `F.log_softmax(x)`, `nn.LogSoftmax()` and the like without `dim`.
 
 ## Why it is wrong
-torch then takes a dim by an old rule: 0 for tensors of 0, 1 and 3 dims, else 1. A model that is right for (batch, class)
-normalises over the batch once its input is (batch, time, class). The form is deprecated, and warns at run time.
+torch then takes a dim by an old rule: 0 for tensors of 0, 1 and 3 dims, else 1. A model that is right for (batch,
+class) normalises over the batch once its input is (batch, time, class). The form is deprecated, and warns at run time.
 
 ## Wrong
 ```python
@@ -41,9 +41,14 @@ def _find(context: Context) -> Iterator[Finding]:
         else:
             picked = 0 if rank in (0, 1, 3) else 1
             rule = f"its input has {rank} dims, so torch takes dim {picked}"
-        related = () if event.made is None or event.made == event.site else (Related(site=event.site, message="called here"),)
+        related = (
+            () if event.made is None or event.made == event.site else (Related(site=event.site, message="called here"),)
+        )
         yield RULE.finding(
-            site, f"{event.operation} without dim: {rule}. Say which dim is meant.", place=context.place(site), related=related
+            site,
+            f"{event.operation} without dim: {rule}. Say which dim is meant.",
+            place=context.place(site),
+            related=related,
         )
     for made in context.events.constructed.values():
         if made.implicit and made.site not in seen:

@@ -1,7 +1,8 @@
 """# SP302 softmax-over-batch
 
 ## What it finds
-A softmax over the dim of the batch: dim 0 (given, or taken by torch's rule for 3 dims) of what a layer makes of a batch.
+A softmax over the dim of the batch: dim 0 (given, or taken by torch's rule for 3 dims) of what a layer makes of a
+batch.
 
 ## Why it is wrong
 The weights of one class then sum to one over the examples of the batch: the result of one example depends on which

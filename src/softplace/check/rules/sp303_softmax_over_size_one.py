@@ -40,7 +40,8 @@ def _find(context: Context) -> Iterator[Finding]:
             constant = "0" if event.operation == "log_softmax" else "1"
             yield RULE.finding(
                 event.site,
-                f"{event.operation} over dim {event.dim}, which has size 1: the result is always {constant}. Use a sigmoid.",
+                f"{event.operation} over dim {event.dim}, which has size 1: the result is always {constant}. Use "
+                "a sigmoid.",
                 place=context.place(event.result.origin),
             )
 

@@ -19,7 +19,8 @@ weights = F.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1)
 ```
 
 ## References
-Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3: masking "by ... setting to -inf ... the input of the softmax".
+Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3: masking "by ... setting to -inf ... the input of the
+softmax".
 """
 
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ def _find(context: Context) -> Iterator[Finding]:
         if infinite is not None:
             yield RULE.finding(
                 infinite,
-                f"Weights of {softmax.operation} are set to minus infinity after it: only scores, before it, are masked so.",
+                f"Weights of {softmax.operation} are set to minus infinity after it: only scores, before it, are "
+                "masked so.",
                 place=softmax.place,
                 related=(Related(site=softmax.site, message=f"{softmax.operation} is here"),),
                 level=Level.ERROR,
@@ -48,7 +50,8 @@ def _find(context: Context) -> Iterator[Finding]:
             continue
         yield RULE.finding(
             used,
-            f"Weights of {softmax.operation} are masked after it: they no longer sum to one. Mask the scores before it.",
+            f"Weights of {softmax.operation} are masked after it: they no longer sum to one. Mask the scores "
+            "before it.",
             place=softmax.place,
             related=(Related(site=softmax.site, message=f"{softmax.operation} is here"),),
         )

@@ -1,12 +1,12 @@
 """# SP305 fully-masked-row
 
 ## What it finds
-Scores that a mask of unknown content sets to -inf before a softmax, with nothing that catches a row where the mask leaves
-none (`nan_to_num`, a second mask to 0 after the softmax). Causal masks always leave one and are not reported.
+Scores that a mask of unknown content sets to -inf before a softmax, with nothing that catches a row where the mask
+leaves none (`nan_to_num`, a second mask to 0 after the softmax). Causal masks always leave one and are not reported.
 
 ## Why it is fragile
-A row of -inf gives NaN, which spreads to everything in the backward pass. Padding masks reach that when a sequence of the
-batch is empty.
+A row of -inf gives NaN, which spreads to everything in the backward pass. Padding masks reach that when a sequence of
+the batch is empty.
 
 ## Wrong
 ```python
@@ -35,7 +35,12 @@ def _find(context: Context) -> Iterator[Finding]:
     seen: set[Site] = set()
     for event in context.events.normalised.values():
         given, origin = event.given, event.result.origin
-        if event.operation not in SOFTMAX_NAMES or event.site in seen or not isinstance(given, Tensor) or origin is None:
+        if (
+            event.operation not in SOFTMAX_NAMES
+            or event.site in seen
+            or not isinstance(given, Tensor)
+            or origin is None
+        ):
             continue
         softmax = context.softmaxes.get(origin)
         caught = softmax is None or "masked after" in softmax.uses or "repaired" in softmax.uses

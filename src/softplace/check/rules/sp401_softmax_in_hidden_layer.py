@@ -1,12 +1,13 @@
 """# SP401 softmax-in-hidden-layer
 
 ## What it finds
-A softmax whose result goes straight into a further linear or convolution layer: softmax as a hidden activation. Attention,
-memories, gates and policies are other places, and are not reported.
+A softmax whose result goes straight into a further linear or convolution layer: softmax as a hidden activation.
+Attention, memories, gates and policies are other places, and are not reported.
 
 ## Why it is a note
-It works, and learns worse. The units share one sum, so that raising one lowers the others; the outputs lie on a simplex,
-one dim less than the layer has units; and the gradient through each layer is smaller by about the number of units.
+It works, and learns worse. The units share one sum, so that raising one lowers the others; the outputs lie on a
+simplex, one dim less than the layer has units; and the gradient through each layer is smaller by about the number of
+units.
 `softplace study hidden` measures each of these claims on data of your own, against sigmoid, tanh and ReLU.
 
 ## Wrong
@@ -37,7 +38,8 @@ def _find(context: Context) -> Iterator[Finding]:
             continue
         yield RULE.finding(
             softmax.site,
-            f"{softmax.operation} is the activation of a hidden layer: its units compete for one sum and gradients shrink. "
+            f"{softmax.operation} is the activation of a hidden layer: its units compete for one sum and "
+            "gradients shrink. "
             "ReLU or tanh learn faster; `softplace study hidden` measures it.",
             place="hidden",
             related=(Related(site=used, message="its result goes into a further layer here"),),

@@ -1,12 +1,12 @@
 """# SP403 gumbel-softmax-misuse
 
 ## What it finds
-`F.gumbel_softmax` of probabilities (it wants scores or log-probabilities), and hard samples whose gradient is thrown away
-(by argmax or detach), for which the relaxation is needless.
+`F.gumbel_softmax` of probabilities (it wants scores or log-probabilities), and hard samples whose gradient is thrown
+away (by argmax or detach), for which the relaxation is needless.
 
 ## Why it is wrong
-Gumbel noise is added to log-probabilities (Jang et al. 2017, equation 1); added to probabilities, all of which lie within
-[0, 1], the samples are nearly uniform.
+Gumbel noise is added to log-probabilities (Jang et al. 2017, equation 1); added to probabilities, all of which lie
+within [0, 1], the samples are nearly uniform.
 
 ## Wrong
 ```python
@@ -50,7 +50,8 @@ def _find(context: Context) -> Iterator[Finding]:
             seen.add(event.site)
             yield RULE.finding(
                 event.site,
-                "Only the argmax of gumbel_softmax is used, through which no gradient passes: draw from Categorical instead.",
+                "Only the argmax of gumbel_softmax is used, through which no gradient passes: draw from "
+                "Categorical instead.",
                 place="latent",
                 related=(Related(site=softmax.uses["argmax"], message="the argmax is taken here"),),
                 level=Level.NOTE,

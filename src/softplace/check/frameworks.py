@@ -1,0 +1,163 @@
+"""Where models meet losses: calls of losses, Keras' compile, skorch, and frameworks that are given both."""
+
+from __future__ import annotations
+
+from softplace.check.events import LossCalled
+from softplace.check.losses import KERAS_STRINGS, LOSSES, Family, Loss
+from softplace.check.names import (
+    ACTIVATIONS,
+    NORMALISERS,
+    canonical,
+)
+from softplace.check.operations import Operations
+from softplace.check.values import (
+    UNKNOWN,
+    Bound,
+    Chain,
+    ClassValue,
+    Constant,
+    Function,
+    Instance,
+    Kind,
+    Library,
+    LibraryObject,
+    Site,
+    Tensor,
+    Value,
+    constant,
+    options,
+)
+
+_CRITERION_WORDS = ("criterion", "loss_fn", "loss_func", "loss", "loss_function")
+_MODEL_WORDS = ("model", "module", "network", "net")
+
+
+class Frameworks(Operations):
+    """Losses and the frameworks that call them."""
+
+    def is_criterion(self, name: str) -> bool:
+        """Whether a dotted name is a loss class."""
+        loss = LOSSES.get(canonical(name))
+        return loss is not None and loss.is_class
+
+    def escape(self, value: Value, site: Site) -> None:
+        """A value was given to something that is not known."""
+        self.use(value, "escaped", site)
+
+    def loss_called(
+        self,
+        loss: Loss,
+        arguments: list[Value],
+        keywords: dict[str, Value],
+        site: Site,
+        made: LibraryObject | None,
+    ) -> Value:
+        """A loss is called: what it is given is an event."""
+        scores = next((keywords[name] for name in loss.names if name in keywords), None)
+        if scores is None and loss.scores < len(arguments):
+            scores = arguments[loss.scores]
+        target = next((keywords[name] for name in loss.target_names if name in keywords), None)
+        if target is None and loss.target < len(arguments):
+            target = arguments[loss.target]
+        family = self.family(loss, arguments, keywords, made)
+        settings = dict(keywords)
+        if made is not None:
+            settings.update(made.keywords)
+        if scores is not None and family is not None:
+            self.use(scores, "loss", site)
+            self.use(target, "target", site)
+            where = made.site if made is not None and made.site.path else None
+            self.events.add(LossCalled(site, loss, family, scores, target, settings, where, self.choosing > 0))
+        return Tensor(Kind.UNKNOWN, tags=frozenset({"loss"}))
+
+    def family(
+        self, loss: Loss, arguments: list[Value], keywords: dict[str, Value], made: LibraryObject | None
+    ) -> Family | None:
+        """What the loss wants with these options; None when that is not known."""
+        if not loss.switch:
+            return loss.family
+        given = (made.keywords if made is not None else keywords).get(loss.switch)
+        if given is None and loss.switch_position is not None:
+            positional = made.arguments if made is not None else tuple(arguments)
+            given = positional[loss.switch_position] if loss.switch_position < len(positional) else None
+        if given is None:
+            return loss.switched
+        if constant(given) is None:
+            return None
+        return loss.family if constant(given) else loss.switched
+
+    def keras_layer(self, last: str, called: LibraryObject, given: Value, site: Site) -> Value:
+        """A Keras layer or model."""
+        if last == "Model":
+            outputs = called.argument(1, "outputs")
+            return outputs if outputs is not None else UNKNOWN
+        if last in ("Dropout", "Flatten", "Reshape", "InputLayer", "Lambda", "Permute", "RepeatVector"):
+            return given
+        if last == "Input":
+            return Tensor(Kind.UNKNOWN)
+        activation = called.argument(1, "activation")
+        result: Value = Tensor(Kind.RAW)
+        if last == "Softmax":
+            return self.normalise("softmax", given, called.argument(0, "axis") or Constant(-1), site, called.site)
+        if last == "Activation":
+            result, activation = given, called.argument(0, "activation")
+        else:
+            self.use(given, "linear", site)
+        if last in ("Conv2D", "Conv1D", "Conv2DTranspose", "LSTM", "GRU"):
+            activation = called.keywords.get("activation")
+        name = constant(activation)
+        if isinstance(activation, Library):
+            name = activation.name.rsplit(".", 1)[-1]
+        if name in NORMALISERS:
+            return self.normalise(str(name), result, Constant(-1), site, called.site)
+        return Tensor(Kind.RAW) if name in (None, "linear") or name in ACTIVATIONS else UNKNOWN
+
+    def paired_by_framework(self, arguments: list[Value], keywords: dict[str, Value], site: Site) -> None:
+        """A model and a criterion that are given to a framework together meet there."""
+        models = [keywords[name] for name in _MODEL_WORDS if name in keywords]
+        criteria = [keywords[name] for name in _CRITERION_WORDS if name in keywords]
+        models += [each for each in arguments if isinstance(each, Chain) or _is_network(each)]
+        criteria += [each for each in arguments if self.is_loss(each)]
+        if len(models) == 1 and len(criteria) == 1 and self.is_loss(criteria[0]):
+            self.pair(models[0], criteria[0], site)
+
+    def is_loss(self, value: Value) -> bool:
+        """Whether a value is a criterion of the table."""
+        if isinstance(value, LibraryObject | Library):
+            return canonical(value.name) in LOSSES
+        return False
+
+    def pair(self, model: Value, criterion: Value, site: Site) -> None:
+        """The model's output goes into the criterion."""
+        if not any(isinstance(each, Chain) or _is_network(each) for each in options(model)):
+            return
+        output = self.call(model, [Tensor(Kind.UNKNOWN)], {}, site)
+        if isinstance(criterion, Library) and self.is_criterion(criterion.name):
+            criterion = LibraryObject(canonical(criterion.name), (), {}, site)
+        self.call(criterion, [output, UNKNOWN], {}, site)
+
+    def keras_compiled(self, model: Value, loss: Value, site: Site) -> None:
+        """model.compile(loss=...): by name, class or object."""
+        name = constant(loss)
+        output = self.call(model, [Tensor(Kind.UNKNOWN)], {}, site)
+        if isinstance(name, str) and name in KERAS_STRINGS:
+            self.loss_called(KERAS_STRINGS[name], [UNKNOWN, output], {}, site, None)
+        elif isinstance(loss, LibraryObject | Function | Bound):
+            self.call(loss, [UNKNOWN, output], {}, site)
+
+    def skorch(self, last: str, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        """skorch's NeuralNetClassifier takes the log of the output itself for NLLLoss, and nothing for others."""
+        module = arguments[0] if arguments else keywords.get("module", UNKNOWN)
+        criterion = keywords.get("criterion", arguments[1] if len(arguments) > 1 else None)
+        loss = LOSSES.get(canonical(criterion.name)) if isinstance(criterion, Library | LibraryObject) else None
+        if loss is not None and loss.family != Family.LOG_PROBABILITIES:
+            if isinstance(module, ClassValue):
+                given = {name[8:]: value for name, value in keywords.items() if name.startswith("module__")}
+                module = self.construct(module, [], given, site)
+            if criterion is not None:
+                self.pair(module, criterion, site)
+        return LibraryObject(f"skorch.{last}", tuple(arguments), keywords, site)
+
+
+def _is_network(value: Value) -> bool:
+    return isinstance(value, Instance) and any(value.cls.find(each) is not None for each in ("forward", "call"))
