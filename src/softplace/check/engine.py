@@ -78,25 +78,35 @@ def _shared(project: Project, paths: list[str], jobs: int) -> Events:
     for path, size in zip(paths, sizes, strict=True):
         parts[min(int(filled / share), jobs - 1) if share else 0].append(path)
         filled += size
-    workers = []
-    for part in parts[1:]:
-        command = [sys.executable, "-m", "softplace.check._worker"]
-        workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        given = pickle.dumps((list(project.shown.values()), part))
-        stdin = workers[-1].stdin
-        if stdin is not None:
-            stdin.write(given)
-            stdin.close()
-    events = interpreted(project, parts[0])
-    for worker, part in zip(workers, parts[1:], strict=True):
-        answer = worker.stdout.read() if worker.stdout is not None else b""
-        if worker.wait() == 0:
-            seen, troubles = pickle.loads(answer)
-            events.merge(seen)
-            project.troubles.update(troubles)
-        else:
-            events.merge(interpreted(project, part).slim())
-    return events
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        for part in parts[1:]:
+            command = [sys.executable, "-m", "softplace.check._worker"]
+            workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            _ask(workers[-1], pickle.dumps((list(project.shown.values()), part)))
+        events = interpreted(project, parts[0])
+        for worker, part in zip(workers, parts[1:], strict=True):
+            answer, _ = worker.communicate()
+            if worker.returncode == 0:
+                seen, troubles = pickle.loads(answer)
+                events.merge(seen)
+                project.troubles.update(troubles)
+            else:
+                events.merge(interpreted(project, part).slim())
+        return events
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+                worker.communicate()
+
+
+def _ask(worker: subprocess.Popen[bytes], question: bytes) -> None:
+    """Give a process its work; it answers when it is done."""
+    stdin, worker.stdin = worker.stdin, None
+    if stdin is not None:
+        with stdin:
+            stdin.write(question)
 
 
 def judged(events: Events, project: Project) -> Report:

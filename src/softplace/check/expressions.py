@@ -377,7 +377,7 @@ class Expressions(Attributes):
 
     def elements(self, value: Value) -> list[Value] | None:
         """The elements of a sequence when all are known."""
-        if isinstance(value, Items) and value.rest is None:
+        if isinstance(value, Items) and value.rest is None and value.elements:
             return list(value.elements)
         if isinstance(value, Chain):
             return list(value.parts)

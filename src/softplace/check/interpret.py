@@ -308,9 +308,7 @@ class Interpreter(Expressions):
     def loop(self, node: ast.For | ast.AsyncFor, frame: Frame) -> bool:
         iterated = self.evaluate(node.iter, frame)
         known = self.elements(iterated)
-        if known is not None and not known:
-            return self.execute(node.orelse, frame)
-        parts = known is not None and not all(isinstance(each, Constant) for each in known)
+        parts = known and not all(isinstance(each, Constant) for each in known)
         if known is not None and parts and len(known) <= LONGEST_LOOP and len(frame.leaving) < 2:
             self.repeat(node.body, frame, [lambda each=each: self.assign(node.target, each, frame) for each in known])  # type: ignore[misc]
         else:

@@ -173,7 +173,7 @@ class Operations(State):
             return Tensor(Kind.INDICES)
         if name in COMPARISONS:
             self.use(given, "compared", site)
-            return Tensor(Kind.UNKNOWN, tags=frozenset({"mask"}))
+            return Tensor(Kind.UNKNOWN, tags=frozenset({"mask"}) | (given.tags & {"causal"}))
         self.use(given, "other", site)
         for argument in arguments[1:]:
             self.use(argument, "other", site)
@@ -476,8 +476,8 @@ class Operations(State):
                 if kind is ast.Mult and named_mask and value.kind == Kind.PROBABILITIES:
                     self.use(value, "masked after", site)
                     return value
-        for value in (left, right):
-            self.use(value, _USES.get(kind, "other"), site)
+        for operand in (left, right):
+            self.use(operand, _USES.get(kind, "other"), site)
         if kind is ast.Div and one is not None and one.kind == Kind.PROBABILITIES and other is None:
             self.use(one, "scaled after", site)
             return one

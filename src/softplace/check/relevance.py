@@ -71,7 +71,10 @@ class Relevance:
             return True
         owner = function.owner
         if owner is not None and function.scope.endswith((".forward", ".__call__", ".call", ".__init__")):
-            return self._judge(owner.node, owner.module)[1]
+            receiver = arguments[0] if arguments else None
+            line = receiver.cls.line() if isinstance(receiver, Instance) else (owner,)
+            if any(isinstance(each, ClassValue) and self._judge(each.node, each.module)[1] for each in line):
+                return True
         first = 1 if owner is not None else 0
         return any(interesting(value) for value in arguments[first:])
 
