@@ -1,6 +1,6 @@
 """Markdown fixtures: prose, and code blocks in which `# error: [SP101]` marks the line that must be reported.
 
-A block is a project of one file, or of several when lines `# file: name.py` divide it. Every finding must be marked, and
+A block is a project of one file, or of several where lines `# file: name.py` divide it. Every finding must be marked and
 every mark found; a block without marks is right code.
 """
 

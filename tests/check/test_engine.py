@@ -243,3 +243,4 @@ def test_mutated_sources_never_raise(data: st.DataObject, tmp_path: Path) -> Non
     (tmp_path / "code.py").write_text("\n".join(lines), encoding="utf-8")
     found = report(tmp_path)
     assert found.files == 1
+    assert not any("internal error" in text for text in found.troubles.values())

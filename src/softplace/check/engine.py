@@ -61,8 +61,13 @@ def interpreted(project: Project, paths: Iterable[str]) -> Events:
     try:
         interpreter = Interpreter(project)
         for path in paths:
-            if interpreter.relevance.file(path):
+            if not interpreter.relevance.file(path):
+                continue
+            try:
                 interpreter.check_file(path)
+            except Exception as error:  # a mistake of the checker itself costs one file, not the run
+                shown = project.shown.get(path, path)
+                project.troubles[shown] = f"could not be followed (internal error: {type(error).__name__}: {error})."
         return interpreter.events
     finally:
         sys.setrecursionlimit(before)

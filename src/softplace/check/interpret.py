@@ -81,7 +81,7 @@ class Interpreter(Expressions):
         for ancestor in instance.cls.line():
             if not isinstance(ancestor, ClassValue):
                 continue
-            for name, value in ancestor.attributes.items():
+            for name, value in list(ancestor.attributes.items()):
                 if isinstance(value, Function) and name not in seen and name not in _CONSTRUCTORS:
                     seen.add(name)
                     if not self.relevance.strong(ancestor.node, ancestor.module):

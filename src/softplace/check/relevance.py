@@ -40,9 +40,23 @@ _FOLLOWED = re.compile(f"{STRONG}|{WEAK}")
 _STRONG_BYTES = re.compile(STRONG.encode())
 _MODEL = re.compile(rb"[Mm]odel|[Nn]et\b|[Nn]etwork|[Ee]ncoder|[Cc]lassifier")
 _RUN = re.compile(rb"(?:train|fit|run|main|step|learn)\w*\(")
-_CLASS = re.compile(rb"^[ \t]*class[ \t]+(\w+)", re.M)
-_WORD = re.compile(rb"[A-Za-z_]\w+")
+_CLASS = re.compile(rb"^[ \t]*class[ \t]+(\w+)[ \t]*[(:]", re.M)
+_USED = re.compile(r"([A-Za-z_]\w+)\s*[(,})\]]")
+_USED_BYTES = re.compile(_USED.pattern.encode())
 ROUNDS = 4
+_NETWORK_PACKAGES = (
+    "torch.nn",
+    "torchvision.models",
+    "torch.hub",
+    "timm",
+    "transformers",
+    "keras",
+    "tensorflow",
+    "optax",
+    "flax",
+    "kornia.losses",
+    "segmentation_models",
+)
 
 
 class Relevance:
@@ -89,7 +103,7 @@ class Relevance:
             strong = _STRONG.search(text) is not None
             followed = strong or _FOLLOWED.search(text) is not None
             if not followed:
-                followed = not self.noisy.isdisjoint(re.findall(r"[A-Za-z_]\w+", text))
+                followed = not self.noisy.isdisjoint(_USED.findall(text))
             known = self._texts[id(node)] = (strong, followed)
         return known
 
@@ -108,7 +122,7 @@ def _noisy_classes(project: Project) -> set[bytes]:
             if _STRONG_BYTES.search(text):
                 noisy.add(name)
             else:
-                rest.append((name, set(_WORD.findall(text))))
+                rest.append((name, set(_USED_BYTES.findall(text))))
     for _ in range(ROUNDS):
         found = {name for name, words in rest if name not in noisy and not noisy.isdisjoint(words)}
         if not found:
@@ -121,10 +135,13 @@ def interesting(value: Value, depth: int = 2) -> bool:
     """Whether a value can take part in a finding: a normalised tensor, a network, a loss, a function."""
     if isinstance(value, Tensor):
         return value.kind in NORMALISED
-    if isinstance(value, Chain | Function | Bound | ClassValue | Partial | LibraryObject | Library):
+    if isinstance(value, Chain | Function | Bound | Partial):
         return True
-    if isinstance(value, Instance):
-        return any(value.cls.find(name) is not None for name in ("forward", "__call__", "call"))
+    if isinstance(value, LibraryObject | Library):
+        return value.name.startswith(_NETWORK_PACKAGES)
+    if isinstance(value, Instance | ClassValue):
+        cls = value.cls if isinstance(value, Instance) else value
+        return any(cls.find(name) is not None for name in ("forward", "__call__", "call"))
     if depth:
         if isinstance(value, Union):
             return any(interesting(option, depth - 1) for option in value.options)
