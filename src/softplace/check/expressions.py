@@ -132,6 +132,14 @@ class Expressions(Attributes):
                 self.write(owner, name, value)
         return NONE
 
+    def hasattr_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
+        if len(node.args) != 2:
+            return None
+        owner, name = self.evaluate(node.args[0], frame), constant(self.evaluate(node.args[1], frame))
+        if isinstance(owner, Instance) and isinstance(name, str):
+            return TRUE if name in owner.attributes or owner.cls.find(name) is not None else UNKNOWN
+        return UNKNOWN
+
     def globals_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
         return self.registry(ModuleValue(frame.module)) if not node.args else None
 
@@ -463,6 +471,7 @@ _SPECIAL: dict[str, Callable[[Any, ast.Call, Frame, Site], Value | None]] = {
     "getattr": Expressions.getattr_call,
     "setattr": Expressions.setattr_call,
     "globals": Expressions.globals_call,
+    "hasattr": Expressions.hasattr_call,
     "isinstance": Expressions.isinstance_call,
 }
 _BUILTINS = frozenset(

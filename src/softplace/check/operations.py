@@ -355,8 +355,9 @@ class Operations(State):
             start = integer(rest[0]) if rest else integer(keywords.get("start_dim"))
             rank = 2 if start == 1 else 1 if start is None and not rest and "start_dim" not in keywords else None
             tags = tags | {"batched"} if start == 1 else tags
-        elif name == "unsqueeze" and given.rank is not None:
-            rank = given.rank + 1
+        elif name == "unsqueeze":
+            rank = None if given.rank is None else given.rank + 1
+            sizes = ((-1, 1),) if rest and integer(rest[0]) == -1 else ()
         elif name in ("permute", "transpose", "swapaxes", "t", "flip", "roll"):
             rank = given.rank
             tags = tags - {"batched"}
@@ -474,7 +475,9 @@ class Operations(State):
                 partner = other if value is one else one
                 named_mask = "mask" in words_of(node) or (partner is not None and "mask" in partner.tags)
                 if kind is ast.Mult and named_mask and value.kind == Kind.PROBABILITIES:
-                    self.use(value, "masked after", site)
+                    # A mask of one entry per row keeps or drops whole rows, which sum to one or zero.
+                    by_row = partner is not None and partner.size(-1) == 1
+                    self.use(value, "masked rows" if by_row else "masked after", site)
                     return value
         for operand in (left, right):
             self.use(operand, _USES.get(kind, "other"), site)

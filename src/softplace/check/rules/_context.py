@@ -51,10 +51,13 @@ def origin_of(tensor: Tensor) -> tuple[Related, ...]:
 def pairs(rule: Rule, context: Context, advice: str, level: Level | None = None) -> Iterator[Finding]:
     """Findings of a pair rule: losses that are given the wrong kind of numbers."""
     seen: set[tuple[Site, Site | None]] = set()
+    fitting = _fitting(context)
     for event in context.events.losses.values():
         codes = CODES[event.family]
         for tensor in _wrong(event, frozenset(codes)):
             if codes[tensor.kind] != rule.code or (event.site, tensor.origin) in seen:
+                continue
+            if (event.site.path, tensor.origin, tensor.kind) in fitting and event.site.path != _path(tensor.origin):
                 continue
             seen.add((event.site, tensor.origin))
             related = origin_of(tensor)
@@ -65,6 +68,20 @@ def pairs(rule: Rule, context: Context, advice: str, level: Level | None = None)
                 f"{advice}"
             )
             yield rule.finding(event.site, message, place=context.place(tensor.origin), related=related, level=level)
+
+
+def _fitting(context: Context) -> set[tuple[str, Site | None, Kind]]:
+    """Files that give a softmax's output to a loss that it fits: they choose the loss by what the model returns."""
+    return {
+        (event.site.path, option.origin, option.kind)
+        for event in context.events.losses.values()
+        for option in options(event.scores)
+        if isinstance(option, Tensor) and option.kind in MAKES and option.kind not in CODES[event.family]
+    }
+
+
+def _path(site: Site | None) -> str:
+    return "" if site is None else site.path
 
 
 def _wrong(event: LossCalled, kinds: frozenset[Kind]) -> list[Tensor]:

@@ -26,6 +26,7 @@ softmax".
 from collections.abc import Iterator
 
 from softplace.check.findings import Finding, Level, Related, Rule
+from softplace.check.places import hints
 from softplace.check.rules._context import Context
 from softplace.check.values import tensors
 
@@ -43,7 +44,9 @@ def _find(context: Context) -> Iterator[Finding]:
                 level=Level.ERROR,
             )
         used = softmax.uses.get("masked after")
-        if used is None or "renormalised" in softmax.uses or softmax.place in ("loss", "output", "latent"):
+        if used is None or "renormalised" in softmax.uses or softmax.place not in ("attention", "memory", "policy"):
+            continue
+        if "product" not in softmax.uses and softmax.place not in hints(softmax.site):
             continue
         given = [tensor for call in softmax.calls for tensor in tensors(call.given)]
         if any("masked" in tensor.tags for tensor in given):
