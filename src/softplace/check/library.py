@@ -395,7 +395,7 @@ class LibraryCalls(Frameworks):
         if isinstance(receiver, Tensor | Unknown):
             if isinstance(receiver, Unknown) and name in ("train", "fit", "run"):
                 self.paired_by_framework(arguments, keywords, site)
-            return self.operate(_plain(name), [receiver, *arguments], keywords, site)
+            return self.operate(_plain(name), [receiver, *arguments], keywords, site, "tensor")
         return UNKNOWN
 
     def super_method(

@@ -192,7 +192,7 @@ class Operations(State):
         info = NORMALISERS[name]
         dim = keywords.get("dim", keywords.get("axis"))
         position = info.dim_position
-        if package != "torch" and position is not None:
+        if package not in ("torch", "tensor") and position is not None:
             position = None if package in ("scipy", "torch_geometric") else 1
         if dim is None and position is not None and position < len(arguments):
             dim = arguments[position]
@@ -252,6 +252,11 @@ class Operations(State):
             return Items((picked, Tensor(Kind.INDICES)))
         self.use(given, "value", site)
         return Tensor(Kind.MAXIMUM)
+
+    def negated(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        self.use(given, "negated", site)
+        tags = given.tags if isinstance(given, Tensor) else NO_TAGS
+        return Tensor(Kind.UNKNOWN, tags=tags | {"negative"})
 
     def largest(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         return Tensor(Kind.MAXIMUM)
@@ -392,7 +397,7 @@ class Operations(State):
             if len(parts) > 1 and not isinstance(last, Slice):
                 return given.but(rank=None, sizes=(), dim=None, tags=given.tags | {"picked"})
             return given.but(rank=rank, sizes=(), tags=given.tags - {"batched"}, dim=None)
-        kind = given.kind if given.kind in (Kind.RAW, Kind.CONSTANT, Kind.INDICES) else Kind.UNKNOWN
+        kind = given.kind if given.kind not in NORMALISED else Kind.UNKNOWN
         return Tensor(kind, rank=rank, tags=given.tags & (_SCORE_TAGS - {"batched", "parameter"}))
 
     def combine(
@@ -486,7 +491,10 @@ class Operations(State):
             return one
         if kind is ast.Div and one is not None and one.kind in NORMALISED and constant(right) in (1, 1.0):
             return one
-        return self.scored(kind, one, other, right, left_node if one is None else right_node)
+        result = self.scored(kind, one, other, right, left_node if one is None else right_node)
+        factor = constant(left if one is None else right)
+        is_factor = kind in (ast.Mult, ast.Div) and isinstance(factor, int | float)
+        return result.tagged("negative") if is_factor and factor < 0 else result
 
     def scored(
         self, kind: type[ast.operator], one: Tensor | None, other: Tensor | None, right: Value, node: ast.expr | None
@@ -510,8 +518,10 @@ class Operations(State):
             tags = tags | {"masked"}
         if kind is ast.Pow:
             tags = tags | {"positive"}
-        if kind is not ast.Mult:
+        if kind not in (ast.Mult, ast.Div):
             tags = tags - {"negative"}
+        elif one is not None:
+            tags = tags | (one.tags & {"shifted", "bounded"})
         raw = Kind.RAW in kinds and not kinds & NORMALISED and Kind.EXPONENTIAL not in kinds
         constants = kinds == {Kind.CONSTANT} and len(present) == 2
         first = present[0]
@@ -564,6 +574,8 @@ _OPERATIONS: dict[str, Callable[[Any, Value, list[Value], dict[str, Value], Site
     "reduce_logsumexp": Operations.log_sum,
     "tril": Operations.filled,
     "triu": Operations.filled,
+    "neg": Operations.negated,
+    "negative": Operations.negated,
     "size": Operations.number,
     "dim": Operations.number,
     "numel": Operations.number,

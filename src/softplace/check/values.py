@@ -357,9 +357,9 @@ def join(values: list[Value], *, chosen: bool = False) -> Value:
     if len(values) == 1:
         return values[0]
     found: dict[Any, Value] = {}
+    parts = [value for value in values if not isinstance(value, Constant)]
+    chosen = chosen or (bool(parts) and all(isinstance(value, Union) and value.chosen for value in parts))
     for value in values:
-        if isinstance(value, Union):
-            chosen = chosen or value.chosen
         for option in options(value):
             found.setdefault(key(option), option)
     if not found:
