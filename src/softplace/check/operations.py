@@ -151,6 +151,8 @@ class Operations(State):
         method = _OPERATIONS.get(name)
         if method is not None:
             return method(self, given, arguments, keywords, site)
+        if isinstance(given, Items) and name in ("array", "tensor", "asarray", "as_tensor"):
+            return self.joined(given, keywords, site) if any(True for _ in tensors(given)) else Tensor(Kind.UNKNOWN)
         if not isinstance(given, Tensor):
             if name in RESHAPED or name in SAME:
                 return self.reshaped(name, Tensor(Kind.UNKNOWN), arguments, keywords) if name in RESHAPED else given
@@ -459,6 +461,9 @@ class Operations(State):
                 self.use(one, "renormalised", site)
                 return one
         if kind is ast.Sub:
+            if isinstance(right, Items) and right.elements:  # numpy's max over an axis
+                other = next(tensors(right.elements[0], 1), None)
+                other = Tensor(Kind.MAXIMUM) if other is not None and "of maximum" in other.tags else other
             if other is not None and other.kind == Kind.MAXIMUM:
                 base = one or Tensor(Kind.UNKNOWN)
                 return base.but(tags=base.tags | {"shifted"}) if base.kind not in NORMALISED else Tensor(Kind.UNKNOWN)
@@ -505,11 +510,12 @@ class Operations(State):
         )
         present = [each for each in (one, other) if each is not None]
         kinds = {each.kind for each in present}
-        if kinds == {Kind.EXPONENTIAL} and kind is ast.Mult:
-            return Tensor(Kind.EXPONENTIAL, tags=present[0].tags)
         if Kind.EXPONENTIAL in kinds and kind is ast.Mult:
+            # Masked or scaled it is still that of a softmax by hand; times anything else it is not.
             found = next(each for each in present if each.kind == Kind.EXPONENTIAL)
-            return Tensor(Kind.EXPONENTIAL, tags=found.tags)
+            kept = "mask" in words_of(node) or any("mask" in each.tags for each in present)
+            kept = kept or isinstance(right, Constant)
+            return Tensor(Kind.EXPONENTIAL if kept else Kind.UNKNOWN, tags=found.tags)
         if kind in (ast.Div, ast.Mult) and "product" in tags:
             tags = tags | {"scaled"}
         if kind in (ast.Div, ast.Mult) and len(present) == 1:

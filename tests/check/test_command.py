@@ -1,0 +1,271 @@
+"""The commands `softplace check` and `softplace rule`: formats, options, comments, baselines, fixes and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from softplace.check import cache
+from softplace.check.command import rule_command
+from softplace.check.config import Config
+from softplace.check.rules import rules
+from tests.command import Command
+
+HEAD = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+WRONG = HEAD + "loss = F.cross_entropy(F.softmax(x, dim=1), y)\n"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SOFTPLACE_CACHE_DIR", str(folder))
+    return folder
+
+
+def test_exit_codes(command: Command) -> None:
+    Path("good.py").write_text(HEAD)
+    assert command("check", "good.py").code == 0
+    Path("bad.py").write_text(WRONG)
+    assert command("check", ".").code == 1
+    done = command("check", "nowhere")
+    assert done.code == 2
+    assert done.err == "softplace: 'PATH' must be a file or folder that exists. Got nowhere. Check the spelling.\n"
+
+
+def test_full_shows_both_sites_and_a_summary(command: Command) -> None:
+    Path("bad.py").write_text(WRONG)
+    out = command("check").out
+    assert "SP101 softmax-into-cross-entropy (error)" in out
+    assert "  --> bad.py:4:8\n  4 | loss = F.cross_entropy(F.softmax(x, dim=1), y)\n    |        ^^^^^" in out
+    assert "  --> bad.py:4:24\n" in out
+    assert out.endswith("1 file, 1 softmax (1 loss), 1 finding (1 error), 0 unresolved.\n")
+
+
+def test_concise_is_a_line_each(command: Command) -> None:
+    Path("bad.py").write_text(WRONG)
+    first, _ = command("check", "--format", "concise").out.splitlines()
+    assert first.startswith("bad.py:4:8: error SP101 cross_entropy is given probabilities of softmax")
+
+
+def test_json_has_the_documented_schema(command: Command) -> None:
+    Path("bad.py").write_text(WRONG)
+    data = json.loads(command("check", "--format", "json").out)
+    assert set(data) == {"version", "summary", "findings", "softmaxes", "unresolved", "not_checked"}
+    (finding,) = data["findings"]
+    assert {name: finding[name] for name in ("code", "name", "level", "path", "line", "column", "end_line")} == {
+        "code": "SP101",
+        "name": "softmax-into-cross-entropy",
+        "level": "error",
+        "path": "bad.py",
+        "line": 4,
+        "column": 8,
+        "end_line": 4,
+    }
+    assert finding["place"] == "loss"
+    assert finding["related"][0]["line"] == 4
+    assert finding["related"][0]["column"] == 24
+    assert finding["fix"] == {"message": "Drop the softmax: the loss wants raw scores.", "safe": False}
+    (softmax,) = data["softmaxes"]
+    assert (softmax["path"], softmax["line"], softmax["place"]) == ("bad.py", 4, "loss")
+    assert data["summary"]["findings"] == {"SP101": 1}
+
+
+def test_json_of_a_notebook_names_the_cell(command: Command) -> None:
+    cells = [{"cell_type": "markdown", "source": ""}, {"cell_type": "code", "source": WRONG.splitlines(keepends=True)}]
+    Path("n.ipynb").write_text(json.dumps({"cells": cells}))
+    (finding,) = json.loads(command("check", "--format", "json").out)["findings"]
+    assert (finding["cell"], finding["line"], finding["related"][0]["cell"]) == (2, 4, 2)
+
+
+def test_sarif_has_the_form_of_2_1_0(command: Command) -> None:
+    text = HEAD + 'naïve = "é𝄞"; loss = F.cross_entropy(F.softmax(x, dim=1), y)\n'
+    Path("bad one.py").write_text(text, encoding="utf-8")
+    Path("old.py").write_text("print 'softmax'\n")
+    data = json.loads(command("check", "--format", "sarif").out)
+    assert data["version"] == "2.1.0"
+    (run,) = data["runs"]
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == [rule.code for rule in rules()]
+    (result,) = run["results"]
+    assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"] == "SP101"
+    assert result["level"] in ("error", "warning", "note")
+    place = result["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "bad%20one.py"
+    line = text.split("\n")[3].encode("utf-16-le")
+    start = line.index("F.cross".encode("utf-16-le")) // 2 + 1
+    assert place["region"] == {"startLine": 4, "startColumn": start, "endLine": 4, "endColumn": len(line) // 2 + 1}
+    assert result["relatedLocations"][0]["message"]["text"]
+    (notice,) = run["invocations"][0]["toolExecutionNotifications"]
+    assert "Python 2" in notice["message"]["text"]
+
+
+def test_github_annotations_escape_what_they_must(command: Command) -> None:
+    Path("a,b.py").write_text(WRONG)
+    out = command("check", "--format", "github").out
+    assert out.startswith("::error file=a%2Cb.py,line=4,endLine=4,col=8,title=SP101 softmax-into-cross-entropy::cross_")
+    assert out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("select", "ignore", "wanted"),
+    [
+        (("ALL",), (), True),
+        (("SP2",), (), False),
+        (("SP101",), ("SP1",), True),
+        (("SP1",), ("SP101",), False),
+        (("ALL",), ("ALL",), False),
+    ],
+)
+def test_the_longest_prefix_decides(select: tuple[str, ...], ignore: tuple[str, ...], wanted: bool) -> None:
+    assert Config(select=select, ignore=ignore).wants("SP101") is wanted
+
+
+def test_configuration_is_read_from_pyproject_and_given_options_win(command: Command) -> None:
+    Path("bad.py").write_text(WRONG)
+    Path("pyproject.toml").write_text('[tool.softplace.check]\nignore = ["SP101"]\n')
+    assert command("check").code == 0
+    assert command("check", "--ignore", "SP2").code == 1
+    Path("pyproject.toml").write_text('[tool.softplace.check]\nexclude = ["bad.py"]\n')
+    assert "0 files" in command("check").out
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("selct = []", "[tool.softplace.check] has no option 'selct'. Did you mean 'select'?"),
+        ('select = "SP1"', "'select' must be a list of strings. Got 'SP1'."),
+        ('select = ["X"]', "'select' must hold rule codes or their beginnings (SP1, SP101), or ALL. Got 'X'."),
+        ('format = "xml"', "'format' must be one of full, concise, json, sarif, github. Got 'xml'."),
+        ("select = [", "pyproject.toml cannot be read"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_one_line(table: str, message: str, command: Command) -> None:
+    Path("pyproject.toml").write_text(f"[tool.softplace.check]\n{table}\n")
+    done = command("check")
+    assert done.code == 2
+    assert message in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("comment", "code"),
+    [
+        ("# softplace: ignore[SP101] it is a test", 0),
+        ("# softplace: ignore", 0),
+        ("# softplace: ignore[SP1, SP301]", 0),
+        ("# softplace: ignore[SP301]", 1),
+        ("# softplace: ignore-file[SP1]", 0),
+        ("# ignore", 1),
+    ],
+)
+def test_comments_silence_findings(comment: str, code: int, command: Command) -> None:
+    Path("bad.py").write_text(WRONG.rstrip("\n") + f"  {comment}\n")
+    assert command("check").code == code
+
+
+def test_a_baseline_reports_only_what_is_new(command: Command) -> None:
+    Path("bad.py").write_text(WRONG)
+    assert command("check", "--baseline", "known.json", "--update-baseline").code == 0
+    Path("bad.py").write_text("# a line above\n" + WRONG)
+    assert command("check", "--baseline", "known.json").code == 0
+    Path("bad.py").write_text(WRONG + "F.nll_loss(F.softmax(x, dim=1), y)\n" + WRONG.splitlines()[-1] + "\n")
+    out = command("check", "--baseline", "known.json", "--format", "concise").out
+    assert [line.split(" ")[2] for line in out.splitlines()[:-1]] == ["SP103", "SP101"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"findings": 3}', None])
+def test_a_baseline_that_cannot_be_read_is_one_line(text: str | None, command: Command) -> None:
+    Path("bad.py").write_text(WRONG)
+    if text is not None:
+        Path("known.json").write_text(text)
+    done = command("check", "--baseline", "known.json")
+    assert done.code == 2
+    assert done.err.startswith("softplace: --baseline known.json")
+    assert command("check", "--update-baseline").code == 2
+
+
+FIXED = [
+    ("y = torch.log(F.softmax(x, dim=1))  # why", "y = F.log_softmax(x, dim=1)  # why", True),
+    ("y = torch.log(\n    x.softmax(-1)\n)", "y = x.log_softmax(-1)", True),
+    ("y = F.softmax(x, 1).log()", "y = F.log_softmax(x, 1)", True),
+    ("y = F.softmax(a + b, dim=1).argmax(1)", "y = (a + b).argmax(1)", True),
+    ("y = torch.argmax(x.softmax(dim=1), dim=1)", "y = torch.argmax(x, dim=1)", True),
+    ("y = F.cross_entropy(F.log_softmax(x, dim=1), t)", "y = F.cross_entropy(x, t)", True),
+    ("y = F.cross_entropy(F.softmax(x, dim=1), t)", "y = F.cross_entropy(x, t)", False),
+    ("y = F.nll_loss(torch.softmax(x, 1), t)", "y = F.nll_loss(torch.log_softmax(x, 1), t)", False),
+    (
+        "n = nn.Sequential(nn.Linear(2, 2), nn.Softmax(dim=1))\nF.cross_entropy(n(x), t)",
+        "n = nn.Sequential(nn.Linear(2, 2), nn.Identity())\nF.cross_entropy(n(x), t)",
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "safe"), FIXED)
+def test_fixes_keep_the_rest_and_leave_nothing_to_fix(before: str, after: str, safe: bool, command: Command) -> None:
+    for end in ("\n", "\r\n"):
+        path = Path("code.py")
+        path.write_bytes((HEAD + "# é\n" + before + "\n").replace("\n", end).encode())
+        if not safe:
+            assert "0 fixed." in command("check", "--fix").err
+        done = command("check", "--fix" if safe else "--unsafe-fixes")
+        assert "1 fixed." in done.err
+        assert path.read_bytes().decode() == (HEAD + "# é\n" + after + "\n").replace("\n", end)
+        assert command("check").code == 0
+        assert "0 fixed." in command("check", "--unsafe-fixes").err
+
+
+def test_a_softmax_that_something_else_reads_is_not_dropped(command: Command) -> None:
+    text = HEAD + "p = F.softmax(x, dim=1)\nprint(p)\nF.cross_entropy(p, t)\n"
+    Path("code.py").write_text(text)
+    command("check", "--unsafe-fixes")
+    assert Path("code.py").read_text() == text
+
+
+def test_results_are_kept_by_content(command: Command, own_cache: Path) -> None:
+    Path("bad.py").write_text(WRONG)
+    first = command("check", "--format", "json").out
+    (kept,) = own_cache.glob("*.pickle")
+    assert command("check", "--format", "json").out == first
+    Path("bad.py").write_text(HEAD)
+    assert command("check").code == 0
+    for path in own_cache.glob("*.pickle"):
+        path.write_bytes(b"damaged")
+    Path("bad.py").write_text(WRONG)
+    assert command("check", "--format", "json").out == first
+    assert kept.read_bytes() != b"damaged"
+
+
+def test_a_result_that_someone_else_wrote_runs_nothing(own_cache: Path, tmp_path: Path) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    (own_cache / "x.pickle").write_bytes(pickle.dumps(Evil()))
+    assert cache.load("x") is None
+    assert not (tmp_path / "made").exists()
+
+
+def test_list_and_unresolved(command: Command) -> None:
+    Path("code.py").write_text(
+        HEAD + "def f(model, x, t):\n    F.softmax(x, dim=1)\n    return F.cross_entropy(model(x), t)\n"
+    )
+    out = command("check", "--list", "--show-unresolved").out
+    assert "code.py:5:5: " in out
+    assert "code.py:6:12: unresolved: what cross_entropy is given comes from parameter 'model'\n" in out
+    assert "1 unresolved." in out
+
+
+def test_rules_are_printed(command: Command) -> None:
+    assert command("rule").out.startswith("SP101  softmax-into-cross-entropy")
+    assert command("rule", "sp101").out.startswith("# SP101 softmax-into-cross-entropy\n")
+    done = command("rule", "SP999")
+    assert done.code == 2
+    assert "There is no rule 'SP999'." in done.err
+    shown: list[str] = []
+    rule_command("kl-div-log-target", shown.append)
+    assert shown[0].startswith("# SP109")
