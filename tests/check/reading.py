@@ -1,7 +1,7 @@
 """Markdown fixtures: prose, and code blocks in which `# error: [SP101]` marks the line that must be reported.
 
-A block is a project of one file, or of several where lines `# file: name.py` divide it. Every finding must be marked and
-every mark found; a block without marks is right code.
+A block is a project of one file, or of several where lines `# file: name.py` divide it. Every finding must be marked,
+and every mark found; a block without marks is right code.
 """
 
 from __future__ import annotations

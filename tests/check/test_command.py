@@ -83,7 +83,7 @@ def test_json_of_a_notebook_names_the_cell(command: Command) -> None:
 def test_sarif_has_the_form_of_2_1_0(command: Command) -> None:
     text = HEAD + 'naïve = "é𝄞"; loss = F.cross_entropy(F.softmax(x, dim=1), y)\n'
     Path("bad one.py").write_text(text, encoding="utf-8")
-    Path("old.py").write_text("print 'softmax'\n")
+    Path("old.py").write_text("exec 'softmax'\n")
     data = json.loads(command("check", "--format", "sarif").out)
     assert data["version"] == "2.1.0"
     (run,) = data["runs"]

@@ -149,7 +149,9 @@ def test_imports_in_a_circle_and_functions_without_end(tmp_path: Path) -> None:
 
 def test_unusual_files_are_a_line_each_and_the_rest_is_checked(tmp_path: Path) -> None:
     (tmp_path / "good.py").write_text(HEAD + "F.cross_entropy(F.softmax(0, dim=1), 0)\n")
-    (tmp_path / "old.py").write_text("print 'softmax'\n")
+    (tmp_path / "old.py").write_text("exec 'softmax'\n")
+    old = "try:\n\tprint 'x', 1\nexcept ValueError, e:\n    raise KeyError, 'y'\nimport torch.nn as nn\nnn.Softmax()\n"
+    (tmp_path / "older.py").write_text(old)
     (tmp_path / "latin.py").write_bytes(b"# caf\xe9\nimport torch.nn.functional as F\nF.softmax(x)\n")
     (tmp_path / "zero.py").write_bytes(b"softmax\0")
     (tmp_path / "deep.py").write_text("softmax = " + "(" * 3000 + ")" * 3000)
@@ -159,7 +161,8 @@ def test_unusual_files_are_a_line_each_and_the_rest_is_checked(tmp_path: Path) -
     os.symlink(tmp_path, tmp_path / "loop")
     os.symlink(tmp_path / "nowhere.py", tmp_path / "broken.py")
     found = report(tmp_path)
-    assert {each.code for each in found.findings} == {"SP101", "SP301"}
+    places = {(Path(each.site.path).name, each.site.line, each.code) for each in found.findings}
+    assert places == {("good.py", 4, "SP101"), ("latin.py", 3, "SP301"), ("older.py", 6, "SP301")}
     names = {Path(path).name: text for path, text in found.troubles.items()}
     assert "Python 2" in names["old.py"]
     assert "zero bytes" in names["zero.py"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from softplace.check.calls import TRAINING, Calls
@@ -94,6 +95,8 @@ class Attributes(Calls):
         if isinstance(value, Instance):
             return self.instance_attribute(value, name, site)
         if isinstance(value, Library):
+            if name in ("inf", "Inf", "infty"):
+                return Constant(math.inf)
             return Library(f"{value.name}.{name}")
         if isinstance(value, ModuleValue):
             found = self.module_name(value.module, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ from softplace.check.values import (
     join,
     options,
 )
+from softplace.check.words import words_of
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -48,6 +50,25 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+# Evidence that a head is smaller than all features: the size of one is named, or computed by dividing by their number.
+_HEADS = re.compile(r"dim_head|head_dim|head_size|d_head|//\s*(?:self\.)?(?:num_|n_)?heads?\b")
+WHOLE_SIZES = frozenset(
+    [
+        "dim",
+        "d_model",
+        "emb_size",
+        "embed_size",
+        "embed_dim",
+        "emb_dim",
+        "embedding_dim",
+        "hidden_size",
+        "hidden_dim",
+        "n_embd",
+        "feats",
+        "model_dim",
+        "c",
+    ]
+)
 _LONGEST = 12
 """Elements of a known sequence that a comprehension or loop is run for, one by one."""
 
@@ -102,6 +123,8 @@ class Expressions(Attributes):
                 keywords.update({name: each for name, each in value.entries.items() if isinstance(name, str)})
             else:
                 keywords["**"] = UNKNOWN
+        if isinstance(callee, Library) and callee.name.endswith(".sqrt") and len(node.args) == 1:
+            return self.root(arguments[0], node.args[0], frame, inverse=False)
         return self.call(callee, arguments, keywords, site)
 
     def super_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
@@ -258,7 +281,23 @@ class Expressions(Attributes):
 
     def binary(self, node: ast.BinOp, frame: Frame) -> Value:
         left, right = self.evaluate(node.left, frame), self.evaluate(node.right, frame)
+        if isinstance(node.op, ast.Pow) and constant(right) in (0.5, -0.5):
+            return self.root(left, node.left, frame, inverse=constant(right) < 0)
         return self.combine(type(node.op), left, right, self.site(node, frame), node.left, node.right)
+
+    def root(self, of: Value, node: ast.expr, frame: Frame, *, inverse: bool) -> Value:
+        """The root of a size, as attention is scaled by. `whole root`: of all features, though heads share them."""
+        if isinstance(of, Tensor):
+            return Tensor(Kind.UNKNOWN)
+        tags = {"inverse root"} if inverse else {"root"}
+        words = words_of(node).split()
+        plain = isinstance(node, ast.Name | ast.Attribute) and words and words[-1] in WHOLE_SIZES
+        owner = frame.owner
+        # A name that was assigned anew (dim = dim // heads) is no longer the parameter.
+        unchanged = isinstance(of, Unknown) and ("parameter" in of.reason or "property" in of.reason)
+        if plain and unchanged and owner is not None and _HEADS.search(self.relevance.text(owner.node, owner.module)):
+            tags.add("whole root")
+        return Tensor(Kind.UNKNOWN, tags=frozenset(tags))
 
     def unary(self, node: ast.UnaryOp, frame: Frame) -> Value:
         value = self.evaluate(node.operand, frame)

@@ -6,6 +6,7 @@ A notebook's code cells are joined to one text; `locate` maps a line of it back 
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import os
@@ -79,6 +80,13 @@ class Source:
                 warnings.simplefilter("ignore")
                 return ast.parse(self.text)
         except SyntaxError as error:
+            if not self.cells and _is_python_2(self.text):
+                with (
+                    warnings.catch_warnings(),
+                    contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError),
+                ):
+                    warnings.simplefilter("ignore")
+                    return ast.parse(_from_python_2(self.text))
             cell, line = self.locate(error.lineno or 1)
             where = f"line {line}" if cell is None else f"cell {cell}, line {line}"
             old = " It looks like Python 2." if _is_python_2(self.text) else ""
@@ -92,6 +100,18 @@ def _is_python_2(text: str) -> bool:
     return bool(
         re.search(r"^\s*print\s+[\"'\w]|^\s*except\s+\w+\s*,\s*\w+\s*:|^\s*exec\s+[\"']|\bxrange\(", text, re.M)
     )
+
+
+def _from_python_2(text: str) -> str:
+    """Python 2 with its usual differences to 3 taken out, line by line, so that places stay true."""
+    lines: list[str] = []
+    for line in text.expandtabs(8).split("\n"):
+        line = re.sub(r"^(\s*)print\b(?!\s*\().*[^\\,(\[{]$|^(\s*)print$", lambda m: f"{m[1] or m[2] or ''}pass", line)
+        line = re.sub(r"(:\s+)print\s+(?![=(]).*$", r"\1pass", line)
+        line = re.sub(r"\bexcept\s+([\w., ()]+?)\s*,\s*(\w+)\s*:", r"except \1 as \2:", line)
+        line = re.sub(r"\braise\s+([\w.]+)\s*,.*$", r"raise \1", line)
+        lines.append(re.sub(r"\b0(\d+)\b(?![.\w])", r"0o\1", line) if re.search(r"[=(,]\s*0\d+\b", line) else line)
+    return "\n".join(lines)
 
 
 def find(paths: list[str], excluded: tuple[str, ...], complain: dict[str, str]) -> Iterator[str]:

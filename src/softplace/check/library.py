@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from softplace.check.events import Constructed, Normalised
 from softplace.check.frameworks import Frameworks
 from softplace.check.losses import LOSSES
@@ -476,11 +474,6 @@ class LibraryCalls(Frameworks):
 
 def _plain(name: str) -> str:
     return name[:-1] if name.endswith("_") and not name.startswith("_") else name
-
-
-def infinite(name: str) -> Constant | None:
-    """math.inf, numpy.inf, torch.inf as a constant."""
-    return Constant(math.inf) if name.rsplit(".", 1)[-1] in ("inf", "Inf", "infty") else None
 
 
 _OTHER_LOSSES = frozenset(

@@ -65,7 +65,7 @@ _ARITHMETIC: dict[str, type[ast.operator]] = {
 }
 # Facts about scores that go on through shifts, scales and shape changes.
 _SCORE_TAGS = frozenset(
-    {"product", "scaled", "masked", "masked infinite", "parameter", "batched", "causal", "scaled up"}
+    {"product", "scaled", "masked", "masked infinite", "parameter", "batched", "causal", "scaled up", "whole"}
 )
 SMALL = 1e-2
 
@@ -295,6 +295,8 @@ class Operations(State):
         tags = {"product"} if not weights and len(flat) > 1 else {"weighted"} if weights else set()
         if any("scaled" in tensor.tags for each in flat for tensor in tensors(each, 1)):
             tags.add("scaled")
+        if any("whole" in tensor.tags for each in flat for tensor in tensors(each, 1)):
+            tags.add("whole")
         return Tensor(Kind.RAW, tags=frozenset(tags))
 
     def joined(self, given: Value, keywords: dict[str, Value], site: Site) -> Value:
@@ -445,14 +447,19 @@ class Operations(State):
         one = left if isinstance(left, Tensor) else None
         other = right if isinstance(right, Tensor) else None
         if one is None and other is None:
-            inverse = kind is ast.Pow and isinstance(constant(right), float) and constant(right) < 0
-            if inverse:
-                return Tensor(Kind.UNKNOWN, tags=frozenset({"inverse root"}))
             if kind in (ast.Mult, ast.Div):
                 return Tensor(Kind.UNKNOWN, tags=frozenset({"scaled"}))
             return UNKNOWN
         if kind is ast.Div and one is not None and other is not None and "inverse root" in other.tags:
-            return one.but(tags=one.tags | {"scaled", "scaled up"})
+            return one.but(tags=one.tags | {"scaled", "scaled up", "whole"})
+        if kind in (ast.Div, ast.Mult) and other is not None and other.tags & {"root", "inverse root"}:
+            base = one if one is not None else Tensor(Kind.UNKNOWN)
+            if base.kind == Kind.PROBABILITIES:
+                self.use(base, "scaled after", site)
+                return base
+            if base.kind not in NORMALISED:
+                whole = {"whole"} if "whole root" in other.tags else set()
+                return base.but(tags=base.tags | {"scaled"} | whole)
         if kind is ast.Div and one is not None:
             if one.kind == Kind.EXPONENTIAL and other is not None and other.kind == Kind.EXPONENTIAL_SUM:
                 self.events.add(Divided(site, "shifted" in one.tags or "shifted" in other.tags))
@@ -569,6 +576,9 @@ _OPERATIONS: dict[str, Callable[[Any, Value, list[Value], dict[str, Value], Site
     "exp": Operations.exponential,
     "sum": Operations.total,
     "reduce_sum": Operations.total,
+    "scatter_add": Operations.total,
+    "scatter_sum": Operations.total,
+    "segment_sum": Operations.total,
     "max": Operations.maximum,
     "amax": Operations.largest,
     "reduce_max": Operations.largest,

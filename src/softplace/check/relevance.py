@@ -92,14 +92,17 @@ class Relevance:
         first = 1 if owner is not None else 0
         return any(interesting(value) for value in arguments[first:])
 
+    def text(self, node: object, module: Module) -> str:
+        """The source of a function or class."""
+        lines = self._lines.get(module.path)
+        if lines is None:
+            lines = self._lines[module.path] = module.source.lines()
+        return "\n".join(lines[getattr(node, "lineno", 1) - 1 : getattr(node, "end_lineno", None) or 1])
+
     def _judge(self, node: object, module: Module) -> tuple[bool, bool]:
         known = self._texts.get(id(node))
         if known is None:
-            lines = self._lines.get(module.path)
-            if lines is None:
-                lines = self._lines[module.path] = module.source.text.split("\n")
-            first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", None) or 1
-            text = "\n".join(lines[first - 1 : last])
+            text = self.text(node, module)
             strong = _STRONG.search(text) is not None
             followed = strong or _FOLLOWED.search(text) is not None
             if not followed:

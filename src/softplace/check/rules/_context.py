@@ -39,6 +39,14 @@ def certain(value: Value, wrong: frozenset[Kind]) -> list[Tensor]:
     return bad if bad and len(bad) == len(found) else []
 
 
+def merged(value: Value) -> Tensor | None:
+    """The value as one tensor when it is one on every path: with the tags that all paths share."""
+    found = [option for option in options(value) if isinstance(option, Tensor)]
+    if not found or len(found) != sum(1 for _ in options(value)):
+        return None
+    return found[0].but(tags=frozenset.intersection(*(each.tags for each in found)))
+
+
 def origin_of(tensor: Tensor) -> tuple[Related, ...]:
     """The sites that show where a tensor comes from."""
     if tensor.origin is None:

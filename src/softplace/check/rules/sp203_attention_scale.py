@@ -26,15 +26,15 @@ Vaswani et al. 2017, "Attention Is All You Need", equation 1 and footnote 4.
 from collections.abc import Iterator
 
 from softplace.check.findings import Finding, Level, Rule
-from softplace.check.rules._context import Context
-from softplace.check.values import Site, Tensor
+from softplace.check.rules._context import Context, merged
+from softplace.check.values import Site
 
 
 def _find(context: Context) -> Iterator[Finding]:
     seen: set[Site] = set()
     for event in context.events.normalised.values():
-        given, origin = event.given, event.result.origin
-        if event.operation != "softmax" or event.site in seen or not isinstance(given, Tensor) or origin is None:
+        given, origin = merged(event.given), event.result.origin
+        if event.operation != "softmax" or event.site in seen or given is None or origin is None:
             continue
         softmax = context.softmaxes.get(origin)
         if softmax is None or softmax.place != "attention" or "product" not in given.tags:
@@ -46,6 +46,14 @@ def _find(context: Context) -> Iterator[Finding]:
                 event.site,
                 "Scores of attention are divided by a negative power of a size, which makes them larger: "
                 "multiply by it.",
+                place="attention",
+            )
+        elif "whole" in given.tags:
+            seen.add(event.site)
+            yield RULE.finding(
+                event.site,
+                "Scores of attention are scaled by the root of all features, but a head has only a part of them: "
+                "use the size of a head.",
                 place="attention",
             )
         elif after is not None and "scaled" not in given.tags:

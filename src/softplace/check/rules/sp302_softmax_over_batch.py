@@ -27,15 +27,15 @@ from collections.abc import Iterator
 
 from softplace.check.findings import Finding, Level, Rule
 from softplace.check.names import SOFTMAX_NAMES
-from softplace.check.rules._context import Context
-from softplace.check.values import Site, Tensor
+from softplace.check.rules._context import Context, merged
+from softplace.check.values import Site
 
 
 def _find(context: Context) -> Iterator[Finding]:
     seen: set[Site] = set()
     for event in context.events.normalised.values():
-        given = event.given
-        if event.operation not in SOFTMAX_NAMES or event.site in seen or not isinstance(given, Tensor):
+        given = merged(event.given)
+        if event.operation not in SOFTMAX_NAMES or event.site in seen or given is None:
             continue
         rank = given.rank
         dim = (0 if rank == 3 else None) if event.implicit else event.dim

@@ -28,23 +28,19 @@ from collections.abc import Iterator
 from softplace.check.findings import Finding, Level, Rule
 from softplace.check.names import SOFTMAX_NAMES
 from softplace.check.rules._context import Context
-from softplace.check.values import Site, Tensor
+from softplace.check.values import Site, tensors
 
 
 def _find(context: Context) -> Iterator[Finding]:
     seen: set[Site] = set()
     for event in context.events.normalised.values():
-        given, origin = event.given, event.result.origin
-        if (
-            event.operation not in SOFTMAX_NAMES
-            or event.site in seen
-            or not isinstance(given, Tensor)
-            or origin is None
-        ):
+        origin = event.result.origin
+        if event.operation not in SOFTMAX_NAMES or event.site in seen or origin is None:
             continue
         softmax = context.softmaxes.get(origin)
         caught = softmax is None or "masked after" in softmax.uses or "repaired" in softmax.uses
-        if "masked infinite" in given.tags and "causal" not in given.tags and not caught:
+        tags: frozenset[str] = frozenset().union(*(tensor.tags for tensor in tensors(event.given, 1)))
+        if "masked infinite" in tags and "causal" not in tags and not caught:
             seen.add(event.site)
             yield RULE.finding(
                 event.site,
