@@ -50,11 +50,13 @@ class Calls(LibraryCalls):
             parts = [option for option in callee.options if not (isinstance(option, Constant | Unknown))]
             if not parts:
                 return UNKNOWN
-            self.choosing += len(parts) > 1
+            # A loss that is one of several may be chosen by what the model returns.
+            several = len(parts) > 1 and any(self.is_loss(option) for option in parts)
+            self.choosing += several
             try:
                 results = [self.call(option, arguments, keywords, site) for option in parts]
             finally:
-                self.choosing -= len(parts) > 1
+                self.choosing -= several
             return join(results, chosen=len(parts) > 1)
         if isinstance(callee, Function | Bound):
             self.named_gumbel(callee, arguments, keywords, site)
@@ -330,7 +332,9 @@ class Calls(LibraryCalls):
         """Whether a value counts as true; None when that is not known."""
         if isinstance(value, Constant):
             return bool(value.value)
-        if isinstance(value, Function | Bound | ClassValue | Instance | Library | LibraryObject | Chain | Partial):
+        if isinstance(value, LibraryObject):  # what a function of a package gives may be anything
+            return True if value.name.rsplit(".", 1)[-1][:1].isupper() else None
+        if isinstance(value, Function | Bound | ClassValue | Instance | Library | Chain | Partial):
             return True
         if isinstance(value, Items) and value.rest is None:
             return bool(value.elements)

@@ -345,7 +345,8 @@ class LibraryCalls(Frameworks):
             ])  # fmt: skip
         if last.lower() in ACTIVATIONS or "Norm" in last or "Pool" in last:
             self.use(given, "activation", site)
-            return Tensor(Kind.RAW, rank=source.rank, sizes=source.sizes, tags=source.tags & {"batched"})
+            tags = source.tags & {"batched"} | ({"batched"} if last.startswith("BatchNorm") else set())
+            return Tensor(Kind.RAW, rank=source.rank, sizes=source.sizes, tags=tags)
         if last in ("CosineSimilarity", "PairwiseDistance"):
             self.use(given, "other", site)
             return Tensor(Kind.UNKNOWN)

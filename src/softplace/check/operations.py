@@ -297,7 +297,8 @@ class Operations(State):
             tags.add("scaled")
         if any("whole" in tensor.tags for each in flat for tensor in tensors(each, 1)):
             tags.add("whole")
-        return Tensor(Kind.RAW, tags=frozenset(tags))
+        path = next((t.path for each in flat for t in tensors(each, 1) if "whole" in t.tags), ())
+        return Tensor(Kind.RAW, tags=frozenset(tags), path=path)
 
     def joined(self, given: Value, keywords: dict[str, Value], site: Site) -> Value:
         """Tensors put side by side keep their kind when all have the same."""
@@ -374,6 +375,7 @@ class Operations(State):
         elif name == "mean" and given.rank is not None and rest:
             rank = given.rank - 1 if integer(rest[0]) is not None and "keepdim" not in keywords else None
             sizes = tuple(pair for pair in given.sizes if pair[0] == 1 and integer(rest[0]) not in (0, 1))
+            tags = tags if integer(rest[0]) not in (0, None) else tags - {"batched"}
         elif name == "squeeze" and given.rank is not None and rest:
             tags = tags - {"batched"}
         elif name in ("gather", "take", "index_select", "select", "take_along_axis"):
@@ -451,7 +453,7 @@ class Operations(State):
                 return Tensor(Kind.UNKNOWN, tags=frozenset({"scaled"}))
             return UNKNOWN
         if kind is ast.Div and one is not None and other is not None and "inverse root" in other.tags:
-            return one.but(tags=one.tags | {"scaled", "scaled up", "whole"})
+            return one.but(tags=one.tags | {"scaled", "scaled up"}, path=(site,))
         if kind in (ast.Div, ast.Mult) and other is not None and other.tags & {"root", "inverse root"}:
             base = one if one is not None else Tensor(Kind.UNKNOWN)
             if base.kind == Kind.PROBABILITIES:
@@ -459,7 +461,7 @@ class Operations(State):
                 return base
             if base.kind not in NORMALISED:
                 whole = {"whole"} if "whole root" in other.tags else set()
-                return base.but(tags=base.tags | {"scaled"} | whole)
+                return base.but(tags=base.tags | {"scaled"} | whole, path=(site,) if whole else base.path)
         if kind is ast.Div and one is not None:
             if one.kind == Kind.EXPONENTIAL and other is not None and other.kind == Kind.EXPONENTIAL_SUM:
                 self.events.add(Divided(site, "shifted" in one.tags or "shifted" in other.tags))
@@ -539,7 +541,9 @@ class Operations(State):
         constants = kinds == {Kind.CONSTANT} and len(present) == 2
         first = present[0]
         result = Kind.RAW if raw else Kind.CONSTANT if constants else Kind.UNKNOWN
-        return Tensor(result, rank=first.rank, sizes=first.sizes if len(present) == 1 else (), tags=frozenset(tags))
+        sizes = first.sizes if len(present) == 1 else ()
+        path = next((each.path for each in present if each.tags & {"whole", "scaled up"}), ())
+        return Tensor(result, rank=first.rank, sizes=sizes, tags=frozenset(tags), path=path)
 
 
 def _folded(kind: type[ast.operator], left: Any, right: Any) -> Value:

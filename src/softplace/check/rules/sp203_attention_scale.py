@@ -25,7 +25,7 @@ Vaswani et al. 2017, "Attention Is All You Need", equation 1 and footnote 4.
 
 from collections.abc import Iterator
 
-from softplace.check.findings import Finding, Level, Rule
+from softplace.check.findings import Finding, Level, Related, Rule
 from softplace.check.rules._context import Context, merged
 from softplace.check.values import Site
 
@@ -40,21 +40,25 @@ def _find(context: Context) -> Iterator[Finding]:
         if softmax is None or softmax.place != "attention" or "product" not in given.tags:
             continue
         after = softmax.uses.get("scaled after")
+        scaled = given.path[0] if given.path else event.site
+        related = (Related(site=event.site, message="the softmax is here"),)
         if "scaled up" in given.tags:
             seen.add(event.site)
             yield RULE.finding(
-                event.site,
+                scaled,
                 "Scores of attention are divided by a negative power of a size, which makes them larger: "
                 "multiply by it.",
                 place="attention",
+                related=related,
             )
         elif "whole" in given.tags:
             seen.add(event.site)
             yield RULE.finding(
-                event.site,
+                scaled,
                 "Scores of attention are scaled by the root of all features, but a head has only a part of them: "
                 "use the size of a head.",
                 place="attention",
+                related=related,
             )
         elif after is not None and "scaled" not in given.tags:
             seen.add(event.site)
@@ -62,6 +66,7 @@ def _find(context: Context) -> Iterator[Finding]:
                 after,
                 "The scale of attention is applied after the softmax: divide the scores before it.",
                 place="attention",
+                related=related,
             )
         elif "scaled" not in given.tags and "product" in softmax.uses:
             seen.add(event.site)

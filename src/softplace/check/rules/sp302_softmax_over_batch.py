@@ -39,13 +39,13 @@ def _find(context: Context) -> Iterator[Finding]:
             continue
         rank = given.rank
         dim = (0 if rank == 3 else None) if event.implicit else event.dim
-        if rank is None or rank < 2 or dim is None or "batched" not in given.tags:
+        if dim is None or "batched" not in given.tags or (rank is not None and rank < 2):
             continue
-        if dim % rank == 0:
+        if dim == 0 or (rank is not None and dim % rank == 0):
             seen.add(event.site)
             yield RULE.finding(
                 event.site,
-                f"{event.operation} over dim 0 of {rank}: that is the batch, so that examples share one weight. "
+                f"{event.operation} over dim 0: that is the batch, so that examples share one weight. "
                 f"Normalise over the classes (dim={'1' if rank in (2, 4) else '-1'}).",
                 place=context.place(event.result.origin),
             )
