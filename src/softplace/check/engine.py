@@ -26,12 +26,13 @@ FILES_PER_JOB = 150
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A softmax of the catalogue."""
+    """A softmax of the catalogue. `calls`: where a layer that was constructed at `site` is called."""
 
     site: Site
     operation: str
     place: str
     uses: frozenset[str] = frozenset()
+    calls: tuple[Site, ...] = ()
 
 
 @dataclass(slots=True)
@@ -135,7 +136,13 @@ def judged(events: Events, project: Project) -> Report:
         len(project.shown),
         sorted(kept, key=lambda each: (each.site, each.code)),
         [
-            Placed(each.site, each.operation, each.place, frozenset(each.uses))
+            Placed(
+                each.site,
+                each.operation,
+                each.place,
+                frozenset(each.uses),
+                tuple(sorted({call.site for call in each.calls} - {each.site})),
+            )
             for each in sorted(found.values(), key=lambda each: each.site)
             if each.site.path in shown
         ],

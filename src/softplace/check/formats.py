@@ -133,7 +133,12 @@ class Writer:
             },
             "findings": [self._finding(each) for each in report.findings],
             "softmaxes": [
-                {"operation": each.operation, "place": each.place, **self._position(each.site)}
+                {
+                    "operation": each.operation,
+                    "place": each.place,
+                    **self._position(each.site),
+                    "calls": [self._position(call) for call in each.calls],
+                }
                 for each in report.softmaxes
             ],
             "unresolved": [{**self._position(site), "reason": reason} for site, reason in report.unresolved],

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from softplace.check.calls import NOT_TRAINING, TRAINING
+from softplace.check.events import Constructed
 from softplace.check.expressions import Expressions
+from softplace.check.names import NORMALISER_LAYERS, NORMALISERS, SOFTMAX_NAMES
 from softplace.check.project import Module
 from softplace.check.state import STEPS, Exhausted, Frame, Lazy, merged
 from softplace.check.values import (
@@ -62,6 +64,38 @@ class Interpreter(Expressions):
             if self.is_open(function):
                 self.guarded(module, lambda function=function: self.call_unknown(function), function.node.lineno)  # type: ignore[misc]
         self.check_made(module)
+        self.sweep(module)
+
+    def sweep(self, module: Module) -> None:
+        """Note the softmaxes that no path led to, so that none is missing from the catalogue."""
+        if "oftm" not in module.source.text:
+            return
+        stack: list[tuple[ast.AST, str]] = [(module.tree, "")]
+        while stack:
+            node, scope = stack.pop()
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                scope = f"{scope}.{node.name}" if scope else node.name
+            if isinstance(node, ast.Call) and getattr(node, "softplace_site", None) is None:
+                self.unvisited(node, module, scope)
+            stack.extend((child, scope) for child in ast.iter_child_nodes(node))
+
+    def unvisited(self, node: ast.Call, module: Module, scope: str) -> None:
+        """Note one call that was not run, when its name is that of a softmax."""
+        func = node.func
+        if not isinstance(func, ast.Attribute) or not isinstance(func.value, ast.Name | ast.Attribute):
+            return
+        home = func.value.id if isinstance(func.value, ast.Name) else func.value.attr
+        of_layers = func.attr in NORMALISER_LAYERS and home == "nn"
+        if not of_layers and not (func.attr in SOFTMAX_NAMES and home in ("F", "functional", "torch")):
+            return
+        operation, position = NORMALISER_LAYERS[func.attr] if of_layers else (func.attr, 1)
+        if operation not in SOFTMAX_NAMES:
+            return
+        given = position is None or len(node.args) > position
+        named = any(keyword.arg in ("dim", None) for keyword in node.keywords)
+        implicit = NORMALISERS[operation].implicit and not given and not named and home != "torch"
+        frame = Frame(module, scope)
+        self.events.add(Constructed(self.site(node, frame), operation, implicit))
 
     def is_open(self, function: Function) -> bool:
         """Whether a function is worth running with unknown arguments, whatever it was called with before."""
