@@ -212,7 +212,7 @@ def test_nothing_of_the_project_is_run_and_torch_is_not_imported(tmp_path: Path)
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert not (tmp_path / "made").exists()
-    assert done.stdout == "0\n"
+    assert done.stdout == "1\n"
 
 
 SOURCES = [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
 from softplace.check.events import Divided, Logged, Normalised
+from softplace.check.folding import folded
 from softplace.check.names import (
     ACTIVATIONS,
     COMPARISONS,
@@ -44,14 +44,6 @@ from softplace.check.values import (
 )
 from softplace.check.words import words_of
 
-_FOLD: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
 _ARITHMETIC: dict[str, type[ast.operator]] = {
     "mul": ast.Mult,
     "multiply": ast.Mult,
@@ -309,7 +301,7 @@ class Operations(State):
             for part in parts if len(kinds) > 1 else ():
                 self.use(part, "joined", site)
             if len(kinds) == 1 and found:
-                return found[0].but(rank=None, sizes=(), dim=None)
+                return found[0].but(rank=None, sizes=(), dim=None, tags=found[0].tags - {"batched"})
             return Tensor(Kind.UNKNOWN)
         return given if isinstance(given, Tensor) else UNKNOWN
 
@@ -376,7 +368,7 @@ class Operations(State):
             rank = given.rank - 1 if integer(rest[0]) is not None and "keepdim" not in keywords else None
             sizes = tuple(pair for pair in given.sizes if pair[0] == 1 and integer(rest[0]) not in (0, 1))
             tags = tags if integer(rest[0]) not in (0, None) else tags - {"batched"}
-        elif name == "squeeze" and given.rank is not None and rest:
+        elif (name == "squeeze" and given.rank is not None and rest) or name == "mean":
             tags = tags - {"batched"}
         elif name in ("gather", "take", "index_select", "select", "take_along_axis"):
             tags = tags | {"picked"}
@@ -417,7 +409,7 @@ class Operations(State):
     ) -> Value:
         """A binary operation."""
         if isinstance(left, Constant) and isinstance(right, Constant):
-            return _folded(kind, left.value, right.value)
+            return folded(kind, left.value, right.value)
         if isinstance(left, Items) and isinstance(right, Items) and kind is ast.Add:
             return Items((*left.elements, *right.elements), left.rest or right.rest, left.mutable)
         if isinstance(left, Items) and kind is ast.Mult:
@@ -544,20 +536,6 @@ class Operations(State):
         sizes = first.sizes if len(present) == 1 else ()
         path = next((each.path for each in present if each.tags & {"whole", "scaled up"}), ())
         return Tensor(result, rank=first.rank, sizes=sizes, tags=frozenset(tags), path=path)
-
-
-def _folded(kind: type[ast.operator], left: Any, right: Any) -> Value:
-    function = _FOLD.get(kind)
-    if function is None or not isinstance(left, int | float | str) or not isinstance(right, int | float | str):
-        return UNKNOWN
-    if isinstance(left, str) != isinstance(right, str) or (isinstance(left, str) and kind is not ast.Add):
-        return UNKNOWN
-    if isinstance(left, str) and isinstance(right, str) and len(left) + len(right) > 10_000:
-        return UNKNOWN
-    try:
-        return Constant(function(left, right))
-    except (TypeError, ValueError, ArithmeticError):
-        return UNKNOWN
 
 
 def _first(keywords: dict[str, Value]) -> Value:

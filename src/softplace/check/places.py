@@ -100,7 +100,7 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site]) -> str:
         if "multiplied" in uses and "argmax" not in uses:
             return "loss" if "loss" in near else "attention" if any(t.kind == Kind.RAW for t in given) else "unknown"
     if "linear" in uses or "activation" in uses:
-        return "attention" if "attention" in near else "hidden"
+        return next((name for name in ("attention", "latent") if name in near), "hidden")
     if "loss" in near:
         return "loss"
     for name in ("attention", "policy", "latent"):

@@ -46,9 +46,10 @@ def _find(context: Context) -> Iterator[Finding]:
         used = softmax.uses.get("masked after")
         if used is None or "renormalised" in softmax.uses or softmax.place not in ("attention", "memory", "policy"):
             continue
-        if "product" not in softmax.uses and softmax.place not in hints(softmax.site):
-            continue
         given = [tensor for call in softmax.calls for tensor in tensors(call.given)]
+        of_product = any("product" in tensor.tags for tensor in given)
+        if not of_product and softmax.place not in hints(softmax.site):
+            continue
         if any("masked" in tensor.tags for tensor in given):
             continue
         yield RULE.finding(

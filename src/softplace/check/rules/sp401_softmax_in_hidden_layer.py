@@ -46,4 +46,4 @@ def _find(context: Context) -> Iterator[Finding]:
         )
 
 
-RULE = Rule(code="SP401", name="softmax-in-hidden-layer", level=Level.WARNING, find=_find)
+RULE = Rule(code="SP401", name="softmax-in-hidden-layer", level=Level.NOTE, find=_find)
