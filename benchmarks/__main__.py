@@ -7,6 +7,7 @@ from itertools import takewhile
 BENCHMARKS = {
     "attention": "long sequences with every map against PyTorch's fused softmax",
     "calibration": "calibrators, calibration errors and prediction sets against scikit-learn and others",
+    "check": "the softmax finder against ruff and torchfix",
     "experts": "a mixture of experts against loops over experts and a dense layer of equal FLOPs",
     "fleet": "training many small networks",
     "latent": "categorical autoencoders against Pyro and a plain loop, and a fleet of them",
