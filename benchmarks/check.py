@@ -1,8 +1,8 @@
 """`softplace check`: files a second cold and warm, memory, and what ruff and torchfix take for the same folder.
 
-The gate comes first: on the wrong and right code of tests/check/fixtures every finding is marked and every mark found;
-where not, no speed is printed and the exit code is 1. The folder is that of the installed torch unless `--sources` names
-another. Rows:
+The gate comes first: on the wrong and right code of tests/check/fixtures every finding is marked and every mark is
+found; where not, no speed is printed and the exit code is 1. The folder is that of the installed torch unless
+`--sources` names another. Rows:
 
 - softplace: a process of its own each time, as a user starts it; cold without the cache, warm with it.
 - ruff: its default rules, without its cache, and with all rules; it has none on softmax.
@@ -19,8 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from softplace.check.files import find
 from tests.check.reading import blocks, found
+
+from softplace.check.files import find
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "check" / "fixtures"
 
