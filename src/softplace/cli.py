@@ -92,7 +92,7 @@ def maps(
 @app.command()
 def logit(
     data: Annotated[str, typer.Argument(help="A .csv, .csv.gz, .tsv or .parquet file with a header.")],
-    formula: Annotated[str, typer.Argument(help="'choice ~ income + age + C(region)'; see docs/output-logit.md.")],
+    formula: Annotated[str, typer.Argument(help="'choice ~ income + age + C(region)'; see docs/logit.md.")],
     reference: Annotated[str | None, typer.Option(help="Class that others are compared with; else the first.")] = None,
     errors: Annotated[
         str, typer.Option(help="observed, robust (HC1), hc0, hc1, cluster:COLUMN or bootstrap:N.")
