@@ -8,6 +8,7 @@ BENCHMARKS = {
     "attention": "long sequences with every map against PyTorch's fused softmax",
     "calibration": "calibrators, calibration errors and prediction sets against scikit-learn and others",
     "check": "the softmax finder against ruff and torchfix",
+    "check_corpus": "`softplace check` on real code: recall, false alarms, places, files per second",
     "experts": "a mixture of experts against loops over experts and a dense layer of equal FLOPs",
     "fleet": "training many small networks",
     "latent": "categorical autoencoders against Pyro and a plain loop, and a fleet of them",
