@@ -169,11 +169,11 @@ def judge(entry: dict[str, Any], folder: Path, answer: dict[str, Any], tally: Ta
             tally.remarks.append(f"missed  {code} {repository} {where(label)}  {label.get('note', '')}".rstrip())
     softmaxes = [(spot(folder, softmax), softmax) for softmax in answer.get("softmaxes", ())]
     for use in entry["correct"]:
-        at = spot(folder, use)
+        its = spot(folder, use)
         wrong = [
             (index, finding)
             for index, (finding, spread) in enumerate(reported)
-            if index not in explained and finding["code"] != EXACT and meet(spread, [at])
+            if index not in explained and finding["code"] != EXACT and meet(spread, [its])
         ]
         tally.correct += 1
         tally.flagged += any(finding["level"] in WARNING for _, finding in wrong)
@@ -182,7 +182,7 @@ def judge(entry: dict[str, Any], folder: Path, answer: dict[str, Any], tally: Ta
             explained.add(index)
             what = f"{finding['code']} ({finding['level']}) {repository} {where(use)}"
             tally.remarks.append(f"flagged {what}  {use['place']}; {use.get('note', '')}".rstrip("; "))
-        places = {str(softmax.get("place")) for here, softmax in softmaxes if here.meets(at)}
+        places = {str(softmax.get("place")) for here, softmax in softmaxes if here.meets(its)}
         agrees = bool(places & same_place(use["place"]))
         verdict = "agrees" if agrees else "unknown" if places <= {"unknown"} else "differs"
         tally.places[verdict if places else "not listed"] += 1
