@@ -153,11 +153,16 @@ def judge(entry: dict[str, Any], folder: Path, answer: dict[str, Any], tally: Ta
     repository, findings = entry["repo"], answer.get("findings", [])
     reported = [(finding, spots(folder, finding, "related")) for finding in findings]
     explained: set[int] = set()
+    shared = Counter((label["code"], spot(folder, label)) for label in entry["findings"])
     for label in entry["findings"]:
         code, at = label["code"], spots(folder, label, "related", "also")
         codes = {code, *label.get("accept", ())}
+        # Where one loss is given several softmaxes, a finding has to show the one of this label.
+        needed = spots(folder, label, "related")[1:] if shared[code, spot(folder, label)] > 1 else []
         matches = {
-            index for index, (finding, spread) in enumerate(reported) if finding["code"] in codes and meet(spread, at)
+            index
+            for index, (finding, spread) in enumerate(reported)
+            if finding["code"] in codes and meet(spread, at) and (not needed or meet(spread, needed))
         }
         explained |= matches
         across = any(other["path"] != label["path"] for other in label.get("related", ()))
