@@ -27,19 +27,41 @@ from softplace.check.values import (
     Value,
 )
 
-# "soft" covers softmax, log_softmax, Softmax2d, softmin, SoftMarginLoss, ...
+# In lower case. Plain search for words is several times as fast as one regular expression of them.
 STRONG = (
-    r"[Ss]oft_?[Mm]|[Ss]igmoid|[Cc]ross_?[Ee]ntropy|[Cc]rossentropy|NLL|nll_loss|kl_div|KLDiv|BCE|binary_cross|[Cc]riterion"
-    r"|[Ll]oss|sparsemax|entmax|Categorical|\bexp\("
+    "softm",
+    "soft_m",
+    "sigmoid",
+    "crossentropy",
+    "cross_entropy",
+    "nll",
+    "kl_div",
+    "kldiv",
+    "bce",
+    "binary_cross",
+    "criterion",
+    "loss",
+    "sparsemax",
+    "entmax",
+    "categorical",
+    "exp(",
 )
 WEAK = (
-    r"[Mm]odel|[Nn]etwork|[Nn]et\b|[Bb]ackbone|[Cc]lassifier|[Ee]ncoder|Sequential|getattr\(\w*(?:nn|F|torch|models?)\b"
+    "model",
+    "network",
+    "net(",
+    "net.",
+    "net)",
+    "net,",
+    "backbone",
+    "classifier",
+    "encoder",
+    "sequential",
+    "getattr(f,",
 )
-_STRONG = re.compile(STRONG)
-_FOLLOWED = re.compile(f"{STRONG}|{WEAK}")
-_STRONG_BYTES = re.compile(STRONG.encode())
-_MODEL = re.compile(rb"[Mm]odel|[Nn]et\b|[Nn]etwork|[Ee]ncoder|[Cc]lassifier")
-_RUN = re.compile(rb"(?:train|fit|run|main|step|learn)\w*\(")
+_STRONG_BYTES = tuple(word.encode() for word in STRONG)
+_MODEL = (b"model", b"network", b"net(", b"net =", b"net,", b"encoder", b"classifier")
+_RUN = (b"train", b"fit(", b"run", b"main(", b"step(", b"learn")
 _CLASS = re.compile(rb"^[ \t]*class[ \t]+(\w+)[ \t]*[(:]", re.M)
 _USED = re.compile(r"([A-Za-z_]\w+)\s*[(,})\]]")
 _USED_BYTES = re.compile(_USED.pattern.encode())
@@ -70,10 +92,10 @@ class Relevance:
 
     def file(self, path: str) -> bool:
         """Whether a file is worth interpreting."""
-        data = self.project.content(path)
-        if _STRONG_BYTES.search(data):
+        data = self.project.content(path).lower()
+        if any(word in data for word in _STRONG_BYTES):
             return True
-        return _MODEL.search(data) is not None and _RUN.search(data) is not None
+        return any(word in data for word in _MODEL) and any(word in data for word in _RUN)
 
     def strong(self, node: object, module: Module) -> bool:
         """Whether the text of a function or class holds a softmax or a loss."""
@@ -103,8 +125,9 @@ class Relevance:
         known = self._texts.get(id(node))
         if known is None:
             text = self.text(node, module)
-            strong = _STRONG.search(text) is not None
-            followed = strong or _FOLLOWED.search(text) is not None
+            lowered = text.lower()
+            strong = any(word in lowered for word in STRONG)
+            followed = strong or any(word in lowered for word in WEAK)
             if not followed:
                 followed = not self.noisy.isdisjoint(_USED.findall(text))
             known = self._texts[id(node)] = (strong, followed)
@@ -122,7 +145,8 @@ def _noisy_classes(project: Project) -> set[bytes]:
         starts = [(match.start(), match[1]) for match in _CLASS.finditer(data)]
         for (start, name), end in zip(starts, [*(at for at, _ in starts[1:]), len(data)], strict=False):
             text = data[start:end]
-            if _STRONG_BYTES.search(text):
+            lowered = text.lower()
+            if any(word in lowered for word in _STRONG_BYTES):
                 noisy.add(name)
             else:
                 rest.append((name, set(_USED_BYTES.findall(text))))
