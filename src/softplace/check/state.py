@@ -29,7 +29,7 @@ STEPS = 20_000
 """Statements that one function may cost, with all that it calls."""
 ACTIVE = 2
 """How often a function may be under way at once."""
-CONTEXTS = 16
+CONTEXTS = 6
 """With how many different arguments a function is followed, from one file."""
 
 Owner = Instance | LibraryObject | ClassValue
