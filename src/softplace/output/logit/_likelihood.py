@@ -132,13 +132,14 @@ class _ByFeatures:
         self.groups = list(zip([0, *ends[:-1]], ends, strict=True))
         self.features = sum((stop - start) * stop for start, stop in self.groups)
         self.sums = torch.zeros(self.features, len(self.pairs[0]), dtype=torch.float64)
-        # So few rows that the products stay in the cache until they are summed.
+        # So few rows that the products stay in the cache until they are summed; and fewer where pairs are very many.
         self.rows = max(64, min(1024, (1 << 20) // (3 * self.features)))
+        self.rows = max(1, min(self.rows, (1 << 24) // len(self.pairs[0])))
 
     def add(self, block: Block, shares: Tensor) -> None:
         first, second = self.pairs
         weighted = shares if block.weight is None else shares * block.weight
-        factors = weighted[first] * ((first == second).to(shares.dtype)[:, None] - shares[second])
+        own = (first == second).to(shares.dtype)[:, None]
         across = block.X.T.contiguous()
         products = across.new_empty(self.features * self.rows)
         total = across.new_zeros(self.sums.shape)
@@ -149,7 +150,10 @@ class _ByFeatures:
                 size = (high - low) * high * rows
                 torch.mul(X[low:high, None], X[None, :high], out=products[at : at + size].view(high - low, high, rows))
                 at += size
-            total.addmm_(products[:at].view(self.features, rows), factors[:, start : start + rows].T)
+            # Of these rows alone: of a thousand classes, all pairs of all rows would take tens of gigabytes.
+            here = slice(start, start + rows)
+            factors = weighted[:, here][first] * (own - shares[:, here][second])
+            total.addmm_(products[:at].view(self.features, rows), factors.T)
         self.sums += total
 
     def matrix(self) -> Tensor:
