@@ -5,6 +5,7 @@ No axes. The packages of the extra `logit` are imported here, when they are used
 
 import importlib
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -85,16 +86,18 @@ def _read_file(path: Path, pd: ModuleType) -> "tuple[pd.DataFrame, RowName]":
         raise InputError(
             f"{shown}: expected a path that ends in .csv, .csv.gz, .tsv or .parquet. Got {kind or 'none'}."
         )
+    if path.is_dir():
+        raise InputError(f"{shown}: expected a file. Got a folder. Check the path.")
     try:
         if kind in (".parquet", ".pq"):
             require("pyarrow")
             return pd.read_parquet(path).reset_index(drop=True), lambda row: f"row {row} (the first is row 0)"
+        mark = "\t" if kind == ".tsv" else ","
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            frame = pd.read_csv(
-                path, sep="\t" if kind == ".tsv" else ",", index_col=False, low_memory=False, encoding="utf-8-sig"
-            )
+            frame = pd.read_csv(path, sep=mark, index_col=False, low_memory=False, encoding="utf-8-sig")
+        _check_header(path, list(frame.columns), mark, pd)
         return frame, lambda row: f"row {row + 2} (the header is row 1)"
     except (InputError, MemoryError):
         raise
@@ -111,6 +114,25 @@ def _read_file(path: Path, pd: ModuleType) -> "tuple[pd.DataFrame, RowName]":
     except Exception as error:  # pyarrow and pandas have many
         what = "a Parquet file" if kind in (".parquet", ".pq") else "rows of cells with commas between"
         raise InputError(f"{shown}: expected {what}. Got '{one_line(error)}'.") from None
+
+
+def _check_header(path: Path, columns: list[str], mark: str, pd: ModuleType) -> None:
+    """That a header has the mark that is between its names, and no name twice: pandas renames the second in silence."""
+    shown = repr(str(path))
+    other = next((each for each in ";\t|," if each != mark and each in columns[0]), None)
+    if len(columns) == 1 and other is not None:
+        raise InputError(
+            f"{shown}: expected names with {mark!r} between. Got {quoted(columns[0])}. Save it with {mark!r} "
+            "between cells."
+        )
+    if any(re.fullmatch(r".*\.\d+", str(column)) for column in columns):  # as pandas renames
+        first = pd.read_csv(path, sep=mark, header=None, nrows=1, dtype=str, index_col=False, encoding="utf-8-sig")
+        names = first.iloc[0].dropna()
+        twice = names[names.duplicated()]
+        if len(twice):
+            raise InputError(
+                f"{shown}: expected different column names. Got {quoted(twice.iloc[0])} more than once. Rename one."
+            )
 
 
 def check_columns(frame: "pd.DataFrame", names: Iterable[str], where: str) -> None:
@@ -153,6 +175,8 @@ def complete_rows(
         raise InputError(f"missing cells: every row lacks one of {', '.join(map(quoted, columns))}. Nothing is left.")
     for column in columns:
         values = frame[column]
+        if values.dtype.kind == "c":
+            raise InputError(f"column {quoted(column)}: expected real numbers. Got complex ones. Take their parts.")
         if values.dtype.kind == "f":
             infinite = np.isinf(values.to_numpy())
             if infinite.any():
