@@ -12,7 +12,7 @@ import numpy as np
 from softplace.errors import InputError, nearest
 from softplace.output.logit.choices import Choices, Codes, independent_columns
 from softplace.output.logit.design import INTERCEPT, model_matrix
-from softplace.output.logit.formula import checked_weights, variables
+from softplace.output.logit.formula import check_names, checked_weights, variables
 from softplace.output.logit.inference import Array
 from softplace.output.logit.reading import (
     RowName,
@@ -179,11 +179,17 @@ def _parse(formula: str, frame: "pd.DataFrame") -> tuple[str, list[Any]]:
     left, right = (side.strip() for side in formula.split("~"))
     left = left.strip("`")
     check_columns(frame, [left], shown)
+    check_names(formula)
     try:
         parsed = formulaic.Formula(f"{right} | 1" if "|" not in right else right)
     except Exception as error:
         raise InputError(f"{shown}: {str(error).strip().splitlines()[0]} {_EXAMPLE}") from None
     rights = list(parsed)
+    if "|" not in right and "1" not in map(str, rights[0]):
+        raise InputError(
+            f"{shown}: expected constants to be left out by '| 0'. Got '0' (or '- 1') without '|'. Write e.g. "
+            "'choice ~ cost + time | 0'."
+        )
     if len(rights) > 3:
         raise InputError(f"{shown}: expected at most three parts with '|' between. Got {len(rights)}. {_EXAMPLE}")
     return left, rights
@@ -323,6 +329,13 @@ def _check_identified(
     choices: Choices, names: Sequence[tuple[str, str]], alternatives: Sequence[Any], codes: Codes
 ) -> None:
     """That each parameter can be told from the others."""
+    sizes = np.abs(choices.Z).max(0)
+    if not (sizes < 1e150).all():
+        at = int((~(sizes < 1e150)).argmax())
+        raise InputError(
+            f"column {quoted(names[at][1])}: expected numbers whose squares a computer can hold. Got some of "
+            f"{sizes[at]:.0e}. Take another unit."
+        )
     within = choices.within()
     still = np.abs(within).max(0) <= 1e-12 * np.maximum(np.abs(choices.Z).max(0), 1e-300)
     if still.any():

@@ -180,6 +180,7 @@ def model_matrix(what: Any, frame: "pd.DataFrame", name: RowName) -> tuple[Array
     except Exception as error:  # a formula runs functions, each with its own errors
         reason = one_line(error).replace("is not present in the dataset or evaluation context", "is no column")
         raise InputError(f"formula: {reason} Check its functions and columns.") from None
+    _check_terms(found.model_spec)
     X = np.ascontiguousarray(found.to_numpy(dtype=np.float64))
     if not X.shape[1]:
         raise InputError("formula: expected a column or an intercept on the right. Got neither. Write e.g. 'y ~ x'.")
@@ -191,6 +192,27 @@ def model_matrix(what: Any, frame: "pd.DataFrame", name: RowName) -> tuple[Array
             "or drop the row."
         )
     return X, found.model_spec
+
+
+def _check_terms(spec: Any) -> None:
+    """That columns have names of their own, and that no category has one level, which leaves no column of it."""
+    names = list(spec.column_names)
+    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if twice is not None:
+        raise InputError(
+            f"formula: expected columns with different names. Got two called {quoted(twice)}. Rename that of the "
+            "data, or leave the intercept out by '0 +'."
+        )
+    for term, place in spec.term_slices.items():
+        if place.stop > place.start:
+            continue
+        for factor in map(str, term.factors):
+            levels = spec.encoder_state.get(factor, (None, {}))[1].get("categories", ())
+            if len(levels) == 1:
+                raise InputError(
+                    f"formula: expected two levels of {quoted(factor)} or more. Got {quoted(levels[0])} in every row. "
+                    "Leave it out."
+                )
 
 
 def _term_name(term: Any) -> str:

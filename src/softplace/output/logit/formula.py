@@ -136,6 +136,7 @@ def parse(formula: str, frame: "pd.DataFrame", leave_out: Sequence[str] = ()) ->
     left = formula.split("~")[0].strip().strip("`")
     if left not in frame.columns and left.isidentifier():
         check_columns(frame, [left], shown)
+    check_names(formula)
     known = [column for column in frame.columns if column != left and column not in leave_out]
     try:
         parsed = formulaic.Formula(formula, _context={"__formulaic_variables_available__": known})
@@ -153,6 +154,20 @@ def parse(formula: str, frame: "pd.DataFrame", leave_out: Sequence[str] = ()) ->
             "logit. Give its chooser and alternative columns (--chooser, --alternative), or write '+'."
         )
     return left, parsed.rhs
+
+
+def check_names(formula: str) -> None:
+    """That no name in backticks is a number, which formulaic takes for one: `1` would be the intercept.
+
+    Raises:
+        InputError: One is.
+    """
+    for name in re.findall("`([^`]*)`", formula):
+        if re.fullmatch(r"\s*[-+]?[\d.]+([eE][-+]?\d+)?\s*", name):
+            raise InputError(
+                f"formula {quoted(formula)}: expected names with a letter. Got {quoted(name)}, which is read as a "
+                f"number. Rename the column, e.g. to {quoted('x' + name.strip())}."
+            )
 
 
 def variables(right: Any, frame: "pd.DataFrame", formula: str) -> list[str]:
@@ -255,6 +270,11 @@ def checked_weights(weight: Array, column: str, name: RowName) -> Array:
         )
     if not weight.any():
         raise InputError(f"weights {quoted(column)}: expected one above 0. Got zeros alone. Choose another column.")
+    if not 1e-100 < (top := float(weight.max())) < 1e100:
+        raise InputError(
+            f"weights {quoted(column)}: expected numbers of a usual size. Got up to {top:.0e}. Multiply all by one "
+            "number."
+        )
     return weight
 
 
