@@ -75,6 +75,11 @@ def weights(sample_weight: ArrayLike, rows: int) -> NDArray[np.float64]:
         )
     if not found.any():
         raise ValueError("'sample_weight' must have a positive weight. Got only zeros. Leave it out for equal weights.")
+    if not 1e-100 < (top := float(found.max())) < 1e100:
+        raise ValueError(
+            f"'sample_weight' must be of a usual size, so that sums of products are numbers. Got up to {top:.0e}. "
+            "Multiply all by one number."
+        )
     return found
 
 

@@ -15,7 +15,7 @@ from softplace.output.logit import comparison
 from softplace.output.logit.choices import Choices, Maximum, independent_columns, maximise, sandwich
 from softplace.output.logit.comparison import Fit, Test
 from softplace.output.logit.conditional import ConditionalData, columns_of, flat_name, prepare_choices
-from softplace.output.logit.error_kinds import Errors, parse_errors
+from softplace.output.logit.error_kinds import Errors, check_seed, parse_errors
 from softplace.output.logit.hypotheses import parse_hypothesis
 from softplace.output.logit.independence import hausman
 from softplace.output.logit.inference import Array, Estimates, check_weights, inverse, row_count
@@ -348,6 +348,7 @@ def fit_conditional(
         InputError: Anything that cannot be used, also where columns separate the chosen from the others.
     """
     chosen = parse_errors(errors)
+    check_seed(seed)
     options = {
         "chooser": chooser, "alternative": alternative, "reference": reference, "weights": weights,
         "drop_missing": drop_missing,

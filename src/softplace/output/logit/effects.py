@@ -223,6 +223,10 @@ def profile(model: Model, variable: str, points: Sequence[Any] | None = None, at
         raise InputError(f"Unknown level {wrong!r} of {variable!r}. {nearest(str(wrong), [*map(str, found.levels)])}")
     if not len(points):
         raise InputError(f"'points' of {variable!r} must be one value or more. Got none. Leave them out for the usual.")
+    if found.levels is None and not all(isinstance(point, int | float | np.number) for point in points):
+        raise InputError(
+            f"'points' of {variable!r} must be numbers. Got {list(points)[:3]!r}. Leave them out for the usual."
+        )
     shares, errors = [], []
     for point in points:
         X = model.design.matrix(fixed | {variable: point})

@@ -5,6 +5,7 @@ Axis legend: N rows, P columns, K classes, Q = (K-1)P parameters.
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 from numpy import intp
 from numpy.typing import NDArray
 
@@ -64,6 +65,16 @@ def parse_errors(text: str) -> Errors:
     if text in ("observed", "hc0", "hc1", "robust"):
         return Errors(kind="hc1" if text == "robust" else text)
     raise InputError(f"Unknown 'errors' {quoted(text)}. {nearest(str(text), ERRORS)}")
+
+
+def check_seed(seed: int) -> None:
+    """That a seed is a whole number from 0 on.
+
+    Raises:
+        InputError: It is none.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"'seed' must be a whole number from 0. Got {seed!r}. Use e.g. 0.")
 
 
 def estimated_covariance(

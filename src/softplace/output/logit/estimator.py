@@ -103,7 +103,7 @@ class MultinomialLogit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"'y' must hold two classes or more. Got one class, {self.classes_[0]!r}.")
+            raise ValueError(f"'y' must hold two classes or more. Got one class, {self.classes_[:1].tolist()[0]!r}.")
         names = getattr(self, "feature_names_in_", None)
         with np.errstate(over="ignore"):
             suspect = not np.isfinite(table.sum())
@@ -206,6 +206,8 @@ class MultinomialLogit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"'tol' must be a positive number. Got {self.tol!r}. Use e.g. 1e-6.")
         if not isinstance(self.max_iter, int | np.integer) or self.max_iter < 1:
             raise ValueError(f"'max_iter' must be a positive integer. Got {self.max_iter!r}. Use e.g. 100.")
+        if self.fit_intercept not in (True, False):
+            raise ValueError(f"'fit_intercept' must be true or false. Got {self.fit_intercept!r}. Use True.")
         if self.l1_ratio is not None and self.penalty != "elasticnet":
             raise ValueError(
                 f"'l1_ratio' must be None with penalty={self.penalty!r}. Got {self.l1_ratio!r}. "
@@ -263,6 +265,8 @@ class MultinomialLogit(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 stacklevel=3,
             )
             kept = np.delete(np.arange(design.shape[1]), error.columns)
+            if not len(kept):
+                raise ValueError("'X' must have a column that is not 0, or an intercept. Got neither.") from None
             found = solved(np.ascontiguousarray(design[:, kept]))
             return found.spread(kept, design.shape[1])
 

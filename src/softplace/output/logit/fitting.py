@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from softplace.errors import InputError
 from softplace.output.logit._centred import Centred
 from softplace.output.logit._maximum import maximum
 from softplace.output.logit.design import INTERCEPT, ArrayDesign, checked_array, with_intercept
-from softplace.output.logit.error_kinds import Errors, estimated_covariance, parse_errors
+from softplace.output.logit.error_kinds import Errors, check_seed, estimated_covariance, parse_errors
 from softplace.output.logit.formula import check_few, checked_weights, prepare, reference_code
 from softplace.output.logit.inference import Array
 from softplace.output.logit.reading import quoted
@@ -53,6 +53,7 @@ def fit(
     ((2, 2), ('Intercept', 'x'))
     """
     chosen = parse_errors(errors)
+    check_seed(seed)
     prepared = prepare(formula, data, weights=weights, cluster=chosen.column, drop_missing=drop_missing)
     return _fitted(
         formula=formula,
@@ -100,23 +101,31 @@ def fit_arrays(
     Raises:
         InputError: Anything that cannot be used.
     """
+    check_seed(seed)
     values = checked_array(X, "X")
     labels = np.asarray(y)
     if labels.ndim != 1 or len(labels) != len(values):
         raise InputError(f"'y' must have the shape ({len(values)},). Got {labels.shape}. Give a label for each row.")
     names = [f"x{at + 1}" for at in range(values.shape[1])] if columns is None else [str(each) for each in columns]
     if len(names) != values.shape[1] or len(set(names)) != len(names):
-        raise InputError(f"'columns' must be {values.shape[1]} different names. Got {len(names)}.")
+        raise InputError(
+            f"'columns' must be {values.shape[1]} different names. Got {len(names)}, of which {len(set(names))} differ."
+        )
+    if intercept and INTERCEPT in names:
+        raise InputError(f"'columns' must not hold {INTERCEPT!r} beside the intercept. Got it. Rename it.")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         row = int((~np.isfinite(labels)).argmax())
         raise InputError(f"'y' must be finite. Got {labels[row]} in row {row} (from 0). Leave the row out.")
-    classes, codes = np.unique(labels, return_inverse=True)
+    classes, codes = _distinct("y", labels)
     check_few(classes.tolist(), len(labels), "'y'", numeric=labels.dtype.kind in "uif")
     if len(classes) < 2:
         raise InputError(f"'y' must hold two classes or more. Got one, {quoted(classes[0])}.")
     weight = None
     if sample_weight is not None:
-        weight = np.asarray(sample_weight, dtype=np.float64)
+        try:
+            weight = np.asarray(sample_weight, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError("'sample_weight' must be numbers. Got others. Give a number for each row.") from None
         if weight.shape != labels.shape:
             raise InputError(f"'sample_weight' must have the shape {labels.shape}. Got {weight.shape}.")
         weight = checked_weights(weight, "sample_weight", lambda row: f"row {row}")
@@ -124,7 +133,7 @@ def fit_arrays(
     if groups is not None:
         if np.shape(groups) != labels.shape:
             raise InputError(f"'groups' must have the shape {labels.shape}. Got {np.shape(groups)}.")
-        group_codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+        group_codes = _distinct("groups", np.asarray(groups))[1]
     chosen = Errors(kind="cluster") if errors == "cluster" else parse_errors(errors)
     if (chosen.kind == "cluster") > (group_codes is not None) or chosen.column:
         raise InputError("'errors' of arrays: expected 'cluster' with 'groups'. Give groups=..., a label for each row.")
@@ -143,6 +152,18 @@ def fit_arrays(
         errors=chosen,
         seed=seed,
     )
+
+
+def _distinct(name: str, labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """The different labels in order, and which each row has."""
+    try:
+        found, codes = np.unique(labels, return_inverse=True)
+    except TypeError:
+        raise InputError(
+            f"{name!r} must hold labels of one kind, none missing. Got some that have no order, such as None beside "
+            "words. Fix them or leave the rows out."
+        ) from None
+    return found, codes
 
 
 def _fitted(*, weight: Array | None, reference: Any, errors: Errors, **parts: Any) -> LogitResult:

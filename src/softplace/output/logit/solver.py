@@ -104,7 +104,8 @@ def solve(
         offset: (N, K), added to the scores `0, x . b_1, ...`.
         penalty: What is subtracted; `None`: nothing.
         information: Whether the information matrix is wanted too.
-        tolerance: Largest distance to the maximum, in standard errors: `sqrt(g . I^-1 g)`.
+        tolerance: Largest distance to the maximum, in standard errors: `sqrt(g . I^-1 g)`; of weights whose mean is
+            below 1 or above a million, in those of weights with that mean.
         max_iterations: After so many passes over all rows it stops, not converged.
 
     Raises:
@@ -182,6 +183,7 @@ def _solved(
     max_iterations: int,
 ) -> Solution:
     problems.check_classes(found.class_rows.numpy())
+    tolerance *= _stretch(found.weight / found.rows)
     chosen = penalty if penalty is not None and (penalty.l1 or penalty.l2) else None
     framed = frame(found, singular=chosen is not None)
     if framed is None:
@@ -190,6 +192,11 @@ def _solved(
     if chosen is not None:
         coupling, free = _coupling(len(found.class_weight)), _free(chosen, len(found.shift))
         quadratic = framed.whole.T @ ((chosen.l2 * ~free)[:, None] * framed.whole)
+        if not float(quadratic.abs().max()) < 1e100 * found.weight:
+            raise ValueError(
+                f"'penalty' must leave the columns a part. Got l2 = {chosen.l2:g}, which is beyond all bounds "
+                "beside them. Use a smaller one, or another unit of the columns."
+            )
     task = Task(
         pieces=pieces,
         sample=sample,
@@ -227,6 +234,15 @@ def _solved(
         information=matrix,
         separation=separation,
     )
+
+
+def _stretch(weight: float) -> float:
+    """What the tolerance is multiplied by, for the mean weight of a row.
+
+    Standard errors go as the root of the weights. With very small ones every place would be near enough to the maximum,
+    and with very large ones none that float64 can tell: weights count as if their mean lay between 1 and a million.
+    """
+    return float(min(1.0, weight**0.5) * max(1.0, (weight / 1e6) ** 0.5))
 
 
 def _sparse(task: Task, penalty: Penalty, information: bool, tolerance: float, evaluations: int) -> Solution:
