@@ -269,6 +269,8 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
         "alternative 'bus': expected one chooser or more. Got none",
     ),
     "weights": (lambda data: data.assign(w=-1.0), {"weights": "w"}, r"weights 'w': .* Got -1 in row 0"),
+    "weights are": (None, {"weights_are": "count"}, "Unknown 'weights_are' 'count'. Did you mean 'counts'"),
+    "sampling": (None, {"weights_are": "sampling", "errors": "hc0"}, "must be 'counts' without weights"),
     "weights vary": (lambda data: data.assign(w=data.ttme), {"weights": "w"}, "'w': expected one value for each"),
     "parts": (None, {"formula": "choice ~ gc | 1 | ttme | invt"}, "at most three parts"),
     "syntax": (None, {"formula": "choice ~ gc +* ttme"}, r"formula 'choice ~ gc \+\* ttme': Operator"),

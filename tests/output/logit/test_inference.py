@@ -157,6 +157,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"weights_are": "sampling", "sample_weight": np.ones(400)},
         "must be robust, clustered or bootstrapped. Got 'observed'",
     ),
+    "sampling alone": (
+        {"weights_are": "sampling", "errors": "hc0"},
+        "must be 'counts' without weights. Got 'sampling'",
+    ),
+    "resampling": ({"weights_are": "sampling", "errors": "bootstrap:5"}, "must be 'counts' without weights"),
     "negative": ({"sample_weight": -np.ones(400)}, r"weights 'sample_weight': .* Got -1 in row 0"),
     "zero": ({"sample_weight": np.zeros(400)}, r"expected one above 0\. Got zeros alone"),
     "shape": ({"sample_weight": np.ones(3)}, r"'sample_weight' must have the shape \(400,\)\. Got \(3,\)"),

@@ -72,7 +72,7 @@ def bootstrap(
     """
     if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 2:
         raise ValueError(f"'resamples' must be a whole number from 2. Got {resamples!r}. Use e.g. 500.")
-    check_weights(weights_are, "bootstrap")
+    check_weights(weights_are, "bootstrap", weighted=sample_weight is not None)
     draws = np.random.default_rng(seed)
     weight: Array = np.ones(len(X)) if sample_weight is None else sample_weight
     information = _dense.information(X, _dense.shares(X, coefficients), weight)

@@ -356,8 +356,7 @@ def fit_conditional(
     prepared = prepare_choices(formula, data, cluster=chosen.column, **options)
     choices = prepared.choices
     try:
-        if weights is not None:
-            check_weights(weights_are, chosen.kind)
+        check_weights(weights_are, chosen.kind, weighted=weights is not None)
         maximum = maximise(choices)
         if not maximum.converged or _separated(choices, maximum):
             raise InputError(

@@ -154,7 +154,7 @@ def covariance(
     """
     if kind not in COVARIANCES:
         raise ValueError(f"Unknown 'kind' {kind!r}. {nearest(kind, COVARIANCES)}")
-    check_weights(weights_are, kind)
+    check_weights(weights_are, kind, weighted=sample_weight is not None)
     if information is None:
         information = solver.information(X, coefficients, sample_weight)
     bread = inverse(information)
@@ -178,10 +178,12 @@ def covariance(
     return np.asarray(factor * (bread @ filling @ bread))
 
 
-def check_weights(weights_are: str, kind: str) -> None:
-    """That this kind of weights goes with this kind of covariance."""
+def check_weights(weights_are: str, kind: str, *, weighted: bool = True) -> None:
+    """That this kind of weights goes with this kind of covariance; `weighted`: whether there are weights."""
     if weights_are not in WEIGHTS:
         raise ValueError(f"Unknown 'weights_are' {weights_are!r}. {nearest(str(weights_are), WEIGHTS)}")
+    if weights_are == "sampling" and not weighted:
+        raise ValueError("'weights_are' must be 'counts' without weights. Got 'sampling'. Give the weights too.")
     if weights_are == "sampling" and kind == "observed":
         raise ValueError(
             "errors of sampling weights must be robust, clustered or bootstrapped. Got 'observed', which takes each "
