@@ -617,28 +617,30 @@ def calibrate(
         float | None, typer.Option(help="Of matrix and dirichlet; chosen by cross-validation when not given.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the parts and all draws.")] = 0,
-    out: Annotated[str | None, typer.Option(help="Write a page with the reliability diagrams to this file.")] = None,
+    out: Annotated[str | None, typer.Option(help="Page to write, or a folder for calibration.html.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with the parameters of the calibrator.")] = False,
 ) -> None:
     """Are the probabilities right? Measure a classifier before and after calibration, and its prediction sets."""
     from softplace.output.assessment import assess
     from softplace.output.calibration_page import as_json, command_of, shown, write_calibration_page
     from softplace.output.scores_file import read_scores
+    from softplace.report.page import page_path
 
     chosen = None if classes is None else [name.strip() for name in classes.split(",") if name.strip()]
+    path = None if out is None else page_path(out, "calibration.html")
     try:
         read = read_scores(scores, label=label, classes=chosen, kind=kind)
         found = assess(read.logits, read.labels, fit=fit, alpha=alpha, bins=bins, penalty=penalty, seed=seed)
-        if out is not None:
+        if path is not None:
             given = {"fit": fit, "label": label, "classes": classes, "kind": kind, "alpha": alpha, "bins": bins}
-            command = command_of(scores, **given, penalty=penalty, seed=seed)
-            write_calibration_page(Path(out), found, read, scores, command)
+            command = command_of(scores, **given, penalty=penalty, seed=seed, out=out)
+            write_calibration_page(path, found, read, scores, command)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     with _output():
         print(as_json(found, read) if json else shown(found, read))
-        if out is not None and not json:
-            print(f"Page: {Path(out).absolute()}")
+        if path is not None and not json:
+            print(f"Page: {path.absolute()}")
 
 
 @contextmanager

@@ -187,6 +187,7 @@ def test_the_command_refuses_in_one_line(command: Command, tmp_path: Path) -> No
         (("good.csv", "--kind", "probabilities"), "expected a probability from 0 to 1"),
         (("good.csv", "--classes", "cat"), "expected a label that is"),
         (("good.csv", "--out", "page/a.html"), "Cannot write"),
+        (("good.csv", "--out", ""), "'out' must be the path of a page or of a folder"),
         ((), "Missing argument"),
     ):
         assert says in command.refused("calibrate", *words)
@@ -202,7 +203,9 @@ def test_the_page(command: Command, page_file: Path, tmp_path: Path, open_page: 
     done = command("calibrate", "scores.csv", "--fit", "vector", "--seed", "7", "--out", str(page_file))
     assert done.out.endswith(f"Page: {page_file}\n")
     text = page_file.read_text(encoding="utf-8")
-    assert "softplace calibrate scores.csv --fit vector --alpha 0.1 --bins 15 --seed 7" in text
+    assert "softplace calibrate scores.csv --fit vector --alpha 0.1 --bins 15 --seed 7 --out " in text
+    folder = command("calibrate", "scores.csv", "--out", "found")
+    assert f"Page: {tmp_path / 'found' / 'calibration.html'}" in folder.out
     assert "<owl>" not in text
     page = open_page(bypass_csp=True)
     assert page.locator("figure svg").count() >= 7

@@ -64,6 +64,21 @@ def write_page(report: Report, path: Path) -> None:
     write_text(path, render(report))
 
 
+def page_path(out: str, name: str) -> Path:
+    """Where `--out` puts a page: that file where it ends in .html or .htm, else `name` in that folder.
+
+    Raises:
+        InputError: It is empty.
+
+    >>> page_path("found/it.html", "page.html").as_posix(), page_path("found", "page.html").as_posix()
+    ('found/it.html', 'found/page.html')
+    """
+    if not out.strip():
+        raise InputError("'out' must be the path of a page or of a folder. Got ''. Use e.g. --out page.html.")
+    path = Path(out)
+    return path if path.suffix.lower() in (".html", ".htm") else path / name
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step, made with its folder where missing. Errors as `write_page`."""
     temporary = path.parent / f".{path.stem}-{secrets.token_hex(8)}.part"

@@ -4,7 +4,6 @@ No axes.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from softplace.errors import InputError, nearest
@@ -21,6 +20,7 @@ from softplace.output.logit.summary import (
     summary_values,
 )
 from softplace.output.logit.tables import Table, as_json
+from softplace.report.page import page_path
 
 FORMATS = ("text", "json", "latex", "html")
 PAGE = "logit.html"
@@ -77,7 +77,7 @@ def run(
     text = _multinomial(result, found, effect_table, level, form)
     if out is None:
         return text
-    path = _page_path(out)
+    path = page_path(out, PAGE)
     more = {"effects": effects, "tests": tests, "independence": independence, "level": level, "out": out}
     options = _options(common | more)
     command = command_of(data, formula, options)
@@ -118,13 +118,6 @@ def _conditional(result: ConditionalResult, tests: list[Test], level: float, for
 
 def _joined(tables: list[Table], form: str) -> str:
     return "\n\n".join(table.latex() if form == "latex" else table.html() for table in tables)
-
-
-def _page_path(out: str) -> Path:
-    if not out.strip():
-        raise InputError("'out' must be the path of a page or of a folder. Got ''. Use e.g. --out page.html.")
-    path = Path(out)
-    return path if path.suffix.lower() in (".html", ".htm") else path / PAGE
 
 
 def _options(given: dict[str, Any]) -> list[str]:
