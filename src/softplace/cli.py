@@ -1,20 +1,17 @@
 """The command line: parses, calls, prints. Nothing heavy is imported before a command runs."""
 
-import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO, cast
+from typing import Annotated, cast
 
 import typer
 
+from softplace.cli_train import train
 from softplace.errors import InputError
-
-if TYPE_CHECKING:
-    from softplace.progress import Display
+from softplace.streams import complain, progress, reported
 
 app = typer.Typer(
     name="softplace",
@@ -54,7 +51,7 @@ def study(
 ) -> None:
     """Train matched networks, judge them, and write one HTML page with the verdicts."""
     chosen = None if maps is None else [name.strip() for name in maps.split(",") if name.strip()]
-    with _progress() as display:
+    with progress() as display:
         from softplace.study.run import PAGE, Study
 
         result = Study(
@@ -69,7 +66,7 @@ def study(
             fresh=fresh,
             display=display,
         ).run()
-    with _output():
+    with reported():
         for verdict in result.verdicts:
             print(f"{verdict.place}: {verdict.claim} {verdict.verdict.upper()}. {verdict.sentence}")
         print(f"Page: {(Path(out) / PAGE).absolute()}")
@@ -85,7 +82,7 @@ def maps(
     from softplace.maps.registry import entry
 
     found = None if name is None else entry(name)
-    with _output():
+    with reported():
         show(found, as_json=json)
 
 
@@ -143,8 +140,8 @@ def logit(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     for said in dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning)):
-        _complain(f"softplace: warning: {' '.join(said.split())}")
-    with _output():
+        complain(f"softplace: warning: {' '.join(said.split())}")
+    with reported():
         print(text)
 
 
@@ -182,7 +179,7 @@ def check(
         baseline=baseline,
     )
     code = 1  # where the reader of the output went before its end
-    with _output():
+    with reported():
         code = check_command(
             chosen,
             settings,
@@ -204,305 +201,11 @@ def rule(
     """Print the page of a rule of `softplace check`: what it finds, why, wrong and right code."""
     from softplace.check.command import rule_command
 
-    with _output():
+    with reported():
         rule_command(code)
 
 
-train = typer.Typer(
-    name="train", help="Train one network of a place; the same command goes on where it stopped.", no_args_is_help=True
-)
 app.add_typer(train)
-
-
-@train.command()
-def memory(
-    model: Annotated[str, typer.Option(help="ntm, dnc or lstm.")],
-    task: Annotated[str, typer.Option(help="copy, repeat-copy, associative-recall, n-grams, priority-sort, babi, ...")],
-    map: Annotated[  # noqa: A002 - the word of the field
-        str | None, typer.Option(help="What normalises the content look-up, e.g. sparsemax. See `softplace maps`.")
-    ] = None,
-    out: Annotated[str | None, typer.Option(help="Folder. trainings/memory-MODEL-TASK when not given.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Updates in all; more make a finished training longer.")] = None,
-    sequences: Annotated[
-        int | None, typer.Option(help="Sequences in all, instead of steps. 100,000 when neither.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(help="Sequences in an update. The paper's when not given.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Above 0. The paper's when not given.")] = None,
-    optimizer: Annotated[str, typer.Option(help="rmsprop (in the form of Graves 2013) or adam.")] = "rmsprop",
-    clip: Annotated[float, typer.Option(help="Longest gradient, by norm; inf for any.")] = 10.0,
-    curriculum: Annotated[
-        str, typer.Option(help="uniform, or from easy to hard: linear, advance or mixed.")
-    ] = "uniform",
-    seed: Annotated[int, typer.Option(help="Of the parameters and the data.")] = 0,
-    hidden: Annotated[
-        int | None, typer.Option(help="Units of the controller. All sizes: the paper's when not given.")
-    ] = None,
-    layers: Annotated[int | None, typer.Option(help="Layers of the controller.")] = None,
-    controller: Annotated[str | None, typer.Option(help="lstm or feedforward.")] = None,
-    slots: Annotated[int | None, typer.Option(help="Rows of the memory.")] = None,
-    width: Annotated[int | None, typer.Option(help="Numbers in a slot.")] = None,
-    read_heads: Annotated[int | None, typer.Option(help="How many.")] = None,
-    write_heads: Annotated[int | None, typer.Option(help="How many.")] = None,
-    shift_range: Annotated[int | None, typer.Option(help="ntm: most slots that a head moves by.")] = None,
-    order: Annotated[str | None, typer.Option(help="ntm: write-read or read-write.")] = None,
-    initial_memory: Annotated[str | None, typer.Option(help="constant, learned or random.")] = None,
-    initial_weights: Annotated[str | None, typer.Option(help="ntm: one-slot, random or uniform.")] = None,
-    links: Annotated[str | None, typer.Option(help="dnc: dense, sparse or none.")] = None,
-    sparse_links: Annotated[int | None, typer.Option(help="dnc: links kept per slot, when sparse.")] = None,
-    allocation: Annotated[str | None, typer.Option(help="dnc: sorted, or a map of the unused share.")] = None,
-    masked: Annotated[bool | None, typer.Option("--masked", help="dnc: keys with masks.")] = None,
-    deallocate: Annotated[bool | None, typer.Option("--deallocate", help="dnc: freed slots are erased.")] = None,
-    sharpened: Annotated[bool | None, typer.Option("--sharpened", help="dnc: sharpened links.")] = None,
-    detach_usage: Annotated[
-        bool | None, typer.Option("--detach-usage", help="dnc: no gradient through the usage of slots.")
-    ] = None,
-    segments: Annotated[int | None, typer.Option(help="Recompute in so many segments, to save memory.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="Of the task, NAME=VALUE; may be repeated: length=[1,5].")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Folder of the task's files, for a task that has some.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what the folder has.")] = False,
-) -> None:
-    """Train a Neural Turing Machine, a DNC or an LSTM on a task, evaluate it, and write a page."""
-    with _progress() as display:
-        from softplace.memory.training import summary
-        from softplace.memory.training import train as run
-        from softplace.training.arguments import task_options
-
-        result = run(
-            model,
-            task,
-            map=map,
-            out=out,
-            steps=steps,
-            sequences=sequences,
-            batch=batch,
-            learning_rate=learning_rate,
-            optimizer=optimizer,
-            clip=clip,
-            curriculum=curriculum,
-            seed=seed,
-            hidden_size=hidden,
-            layers=layers,
-            controller=controller,
-            slots=slots,
-            width=width,
-            read_heads=read_heads,
-            write_heads=write_heads,
-            shift_range=shift_range,
-            order=order,
-            initial_memory=initial_memory,
-            initial_weights=initial_weights,
-            links=links,
-            sparse_links=sparse_links,
-            allocation=allocation,
-            masked=masked,
-            deallocate=deallocate,
-            sharpened=sharpened,
-            detach_usage=detach_usage,
-            segments=segments,
-            options=task_options(option or []),
-            data=data,
-            device=device,
-            fresh=fresh,
-            display=display,
-        )
-    with _output():
-        print(summary(result))
-
-
-@train.command()
-def attention(
-    model: Annotated[str, typer.Option(help="transformer, rnnsearch or rnnencdec.")],
-    data: Annotated[
-        str | None, typer.Option(help="number-words:SOURCE-TARGET, of en, de, fr, ja; en-de where there are no files.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option(help="File to translate from, a sentence a line; may end in .gz.")
-    ] = None,
-    target: Annotated[str | None, typer.Option(help="File of the same lines, translated.")] = None,
-    valid_source: Annotated[str | None, typer.Option(help="To validate on; lines are held out when not given.")] = None,
-    valid_target: Annotated[str | None, typer.Option(help="To validate on.")] = None,
-    test_source: Annotated[str | None, typer.Option(help="To measure the end on; the validation's otherwise.")] = None,
-    test_target: Annotated[str | None, typer.Option(help="To measure the end on.")] = None,
-    map: Annotated[  # noqa: A002 - the word of the field
-        str | None, typer.Option(help="From scores to weights, e.g. entmax15. See `softplace maps`.")
-    ] = None,
-    tokens: Annotated[str | None, typer.Option(help="Of files: bpe, words or characters. bpe when not given.")] = None,
-    words: Annotated[int | None, typer.Option(help="Most tokens of a vocabulary. 8,000 for bpe, else all.")] = None,
-    lower: Annotated[bool, typer.Option("--lower", help="Capitals are made small.")] = False,
-    separate: Annotated[bool, typer.Option("--separate", help="A vocabulary for each language.")] = False,
-    longest_pair: Annotated[int, typer.Option(help="Tokens of a side; longer pairs are left out.")] = 200,
-    option: Annotated[
-        list[str] | None, typer.Option(help="Of number words, NAME=VALUE; may be repeated: count=[1,3], digits=[1,6].")
-    ] = None,
-    out: Annotated[str | None, typer.Option(help="Folder. trainings/attention-MODEL when not given.")] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Updates at most; more make a finished training longer. 1,000 to 3,000; files 10,000."),
-    ] = None,
-    room: Annotated[int | None, typer.Option(help="Tokens in a batch, padding counted. 2,048; of files 4,096.")] = None,
-    accumulate: Annotated[int, typer.Option(help="Batches in an update.")] = 1,
-    learning_rate: Annotated[float | None, typer.Option(help="The highest. The usual when not given.")] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="noam (rises, then falls) or constant after the warm-up.")
-    ] = None,
-    warmup: Annotated[int | None, typer.Option(help="Updates in which the learning rate rises.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread over all words.")] = None,
-    clip: Annotated[float, typer.Option(help="Longest gradient, by norm; inf for any.")] = 1.0,
-    precision: Annotated[str, typer.Option(help="float32, or bfloat16: about half the time.")] = "float32",
-    validate_steps: Annotated[int | None, typer.Option(help="Updates between two validations.")] = None,
-    patience: Annotated[int, typer.Option(help="Stop after so many validations that are no better; 0: never.")] = 10,
-    average: Annotated[int, typer.Option(help="Validations, the last, whose parameters are averaged.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of parameters, order and dropout.")] = 0,
-    width: Annotated[int | None, typer.Option(help="transformer: numbers of a word.")] = None,
-    heads: Annotated[int | None, typer.Option(help="transformer: how many.")] = None,
-    encoder_layers: Annotated[int | None, typer.Option(help="transformer: how many.")] = None,
-    decoder_layers: Annotated[int | None, typer.Option(help="transformer: how many.")] = None,
-    inner: Annotated[int | None, typer.Option(help="transformer: units of the feed-forward layers.")] = None,
-    norm: Annotated[str | None, typer.Option(help="transformer: pre or post.")] = None,
-    positions: Annotated[str | None, typer.Option(help="transformer: sinusoidal, learned or rotary.")] = None,
-    tied: Annotated[
-        str | None, typer.Option(help="transformer: matrices of words that are one: all, target, none.")
-    ] = None,
-    hidden: Annotated[int | None, typer.Option(help="rnn: hidden units.")] = None,
-    embedding: Annotated[int | None, typer.Option(help="rnn: numbers of a word.")] = None,
-    align: Annotated[int | None, typer.Option(help="rnnsearch: width of the score.")] = None,
-    maxout: Annotated[int | None, typer.Option(help="rnn: units of the readout.")] = None,
-    initial: Annotated[str | None, typer.Option(help="rnn: how parameters are drawn, glorot or paper.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Share, while training.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what the folder has.")] = False,
-) -> None:
-    """Train a Transformer, an RNNsearch or one without attention to translate, evaluate it, and write a page.
-
-    On several processes: torchrun --nproc-per-node N -m softplace train attention ...
-    """
-    with _progress("WORLD_SIZE" not in os.environ) as display:
-        from softplace.attention.training import summary
-        from softplace.attention.training import train as run
-        from softplace.training.arguments import task_options
-
-        result = run(
-            model,
-            data=data,
-            source=source,
-            target=target,
-            valid_source=valid_source,
-            valid_target=valid_target,
-            test_source=test_source,
-            test_target=test_target,
-            map=map,
-            tokens=tokens,
-            words=words,
-            lower=lower,
-            shared=not separate,
-            longest_pair=longest_pair,
-            options=task_options(option or []),
-            out=out,
-            steps=steps,
-            room=room,
-            accumulate=accumulate,
-            learning_rate=learning_rate,
-            schedule=schedule,
-            warmup=warmup,
-            label_smoothing=label_smoothing,
-            clip=clip,
-            precision=precision,
-            validate_steps=validate_steps,
-            patience=patience or None,
-            average=average,
-            seed=seed,
-            width=width,
-            heads=heads,
-            encoder_layers=encoder_layers,
-            decoder_layers=decoder_layers,
-            inner=inner,
-            norm=norm,
-            positions=positions,
-            tied=tied,
-            hidden=hidden,
-            embedding=embedding,
-            align=align,
-            maxout=maxout,
-            initial=initial,
-            dropout=dropout,
-            device=device,
-            fresh=fresh,
-            display=display,
-        )
-    if os.environ.get("RANK", "0") == "0":
-        with _output():
-            print(summary(result))
-
-
-@train.command()
-def latent(
-    model: Annotated[str, typer.Option(help="vae, or predictor of the lower half of an image.")] = "vae",
-    data: Annotated[str, typer.Option(help="digits, or an .npz file of images.")] = "digits",
-    binarised: Annotated[
-        str, typer.Option(help="Pixels become 0 and 1: fixed (above 1/2), sampled (anew at every step) or none.")
-    ] = "fixed",
-    estimator: Annotated[str, typer.Option(help="Of the gradient, e.g. gumbel-softmax, disarm, marginalise.")] = (
-        "gumbel-softmax"
-    ),
-    samples: Annotated[int | None, typer.Option(help="Of the estimator; the fewest when not given.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="Of Gumbel-softmax; where it ends when it falls. 0.5 when not given.")
-    ] = None,
-    anneal_rate: Annotated[
-        float, typer.Option(help="The temperature falls from 1 by exp(-rate step); 0: fixed.")
-    ] = 0.0,
-    free_bits: Annotated[float, typer.Option(help="vae: bits that a variable may hold for nothing.")] = 0.0,
-    variables: Annotated[int, typer.Option(help="Latent variables, of each layer.")] = 20,
-    classes: Annotated[int, typer.Option(help="Of each variable.")] = 10,
-    hidden: Annotated[str, typer.Option(help="vae: units between pixels and variables, e.g. 200 or 200,100.")] = "200",
-    layers: Annotated[int, typer.Option(help="predictor: layers of variables.")] = 2,
-    learned_prior: Annotated[bool, typer.Option("--learned-prior", help="vae: not uniform.")] = False,
-    out: Annotated[str | None, typer.Option(help="Folder. trainings/latent-MODEL when not given.")] = None,
-    steps: Annotated[int, typer.Option(help="Updates in all; more make a finished training longer.")] = 10_000,
-    batch: Annotated[int, typer.Option(help="Images in an update.")] = 100,
-    learning_rate: Annotated[float, typer.Option(help="Above 0.")] = 1e-3,
-    clip: Annotated[float, typer.Option(help="Longest gradient, by norm; inf for any.")] = float("inf"),
-    validate_steps: Annotated[int, typer.Option(help="Updates between two validations.")] = 500,
-    seed: Annotated[int, typer.Option(help="Of parameters, order and samples.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget what the folder has.")] = False,
-) -> None:
-    """Train a network with categorical latent variables, measure its bounds, and write a page."""
-    with _progress() as display:
-        from softplace.latent.training import summary
-        from softplace.latent.training import train as run
-        from softplace.training.arguments import whole_numbers
-
-        result = run(
-            model,
-            data=data,
-            binarised=binarised,
-            out=out,
-            estimator=estimator,
-            samples=samples,
-            temperature=temperature,
-            anneal_rate=anneal_rate,
-            free_bits=free_bits,
-            variables=variables,
-            classes=classes,
-            hidden=whole_numbers("hidden", hidden),
-            layers=layers,
-            learned_prior=learned_prior,
-            steps=steps,
-            batch=batch,
-            learning_rate=learning_rate,
-            clip=clip,
-            validate_steps=validate_steps,
-            seed=seed,
-            device=device,
-            fresh=fresh,
-            display=display,
-        )
-    with _output():
-        print(summary(result))
 
 
 @app.command()
@@ -543,7 +246,7 @@ def translate(
     lines = read_standard_input() if file == "-" else read_lines(file)
     try:
         for text in translations(translator, lines, search, printing, longest=longest):
-            with _output():
+            with reported():
                 print(text)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -578,11 +281,11 @@ def align(
     try:
         if gold is not None:
             found = error_rate(translator, source, target, gold, printing, first=first)
-            with _output():
+            with reported():
                 print(found)
             return
         for text in alignments(translator, source, target, printing):
-            with _output():
+            with reported():
                 print(text)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -598,7 +301,7 @@ def score(
     from softplace.attention.scoring import score_files, shown
 
     found = score_files(translations, references)
-    with _output():
+    with reported():
         print(shown(found, as_json=json))
 
 
@@ -637,58 +340,10 @@ def calibrate(
             write_calibration_page(path, found, read, scores, command)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    with _output():
+    with reported():
         print(as_json(found, read) if json else shown(found, read))
         if path is not None and not json:
             print(f"Page: {path.absolute()}")
-
-
-@contextmanager
-def _progress(alone: bool = True) -> Iterator["Display"]:
-    """Where progress is shown, on standard error; Ctrl-C says that nothing is lost, and ends with code 130.
-
-    Args:
-        alone: Whether no other process writes to the same terminal.
-    """
-    from rich.console import Console
-
-    from softplace.progress import Lines, Terminal
-
-    console = Console(stderr=True)
-    try:
-        with Terminal(console) if console.is_terminal and alone else nullcontext(Lines(console)) as display:
-            yield display
-    except KeyboardInterrupt:
-        _complain("Stopped. Nothing that was finished is lost: the same command goes on from here.")
-        raise typer.Exit(130) from None
-
-
-@contextmanager
-def _output() -> Iterator[None]:
-    """What is printed here may lose its reader (`| head -1`), which is fine, or meet a full disk, which is not."""
-    try:
-        yield
-        if sys.stdout is not None:  # as it is where the shell closed it
-            sys.stdout.flush()
-    except OSError as error:
-        _forget(sys.stdout)
-        if not isinstance(error, BrokenPipeError):
-            raise InputError(
-                f"standard output: expected one that can be written, got '{error.strerror}'. "
-                "Nothing that was finished is lost: send the output elsewhere."
-            ) from error
-
-
-def _complain(text: str) -> None:
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except OSError:  # nobody can be told, but the exit code stands
-        _forget(sys.stderr)
-
-
-def _forget(stream: TextIO) -> None:
-    """Drop what a stream could not write: the interpreter would try again at its end, and change the exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def main() -> None:
@@ -699,15 +354,15 @@ def main() -> None:
     usage_error = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])
     code = 2
     try:
-        with _output() if "--help" in sys.argv or len(sys.argv) == 1 else nullcontext():
+        with reported() if "--help" in sys.argv or len(sys.argv) == 1 else nullcontext():
             code = app(standalone_mode=False) or 0
     except InputError as error:
-        _complain(f"softplace: {' '.join(str(error).split())}")
+        complain(f"softplace: {' '.join(str(error).split())}")
     except usage_error as error:
         if text := " ".join(error.format_message().split()):  # none where a bare `softplace` has printed its help
             command = error.ctx.command_path if error.ctx else "softplace"
             got = " ".join(shlex.join(sys.argv[1:]).split())[:200]
-            _complain(f"softplace: {text}{'' if text[-1] in '.?' else '.'} Got: {got}. See `{command} --help`.")
+            complain(f"softplace: {text}{'' if text[-1] in '.?' else '.'} Got: {got}. See `{command} --help`.")
     except SystemExit:  # typer's answer where the reader of the help is gone
         code = 0
     sys.exit(code)
