@@ -43,15 +43,15 @@ def test_the_figures_have_the_nets_weights(model: str, folders: dict[str, Path])
     shown = figures["sentence-1"]  # the longest first
     way = translator.alignment
     matrix = look.matrix(layer=way.get("layer"), head=way.get("head"))
-    cells = [round(float(value), 4) for value in matrix.flatten()]
-    assert [row["value"] for row in shown.rows] == cells
+    # Figures look at all examples together: a processor may multiply batches of another size in another order.
+    assert [row["value"] for row in shown.rows] == pytest.approx(matrix.flatten().tolist(), abs=6e-5)
     assert [row["source"] for row in shown.rows[:5]] == ["1 twenty", "2 one", "3 ,", "4 seven", "5 </s>"]
     assert ("heads" in figures) == (model == "transformer")
     if model == "transformer":
         heads = figures["heads"]
         assert {row["panel"] for row in heads.rows} == {f"layer {a}, head {b}" for a in (1, 2) for b in (1, 2)}
         values = [row["value"] for row in heads.rows if row["panel"] == "layer 2, head 1"]
-        assert values == look.weights[1, 0].flatten().tolist()
+        assert values == pytest.approx(look.weights[1, 0].flatten().tolist(), abs=1e-6)
 
 
 def test_learning_and_lengths_are_those_of_the_folder(folders: dict[str, Path]) -> None:
