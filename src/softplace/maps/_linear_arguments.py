@@ -62,7 +62,7 @@ def check_extras(name: str, z_loss: float, soft_cap: float | None) -> None:
             raise TypeError(f"{argument!r} of {name} must be a number. Got {kind(value)}. Leave it out for none.")
     if not 0.0 <= z_loss < math.inf:
         raise ValueError(f"'z_loss' of {name} must be finite and not negative. Got {z_loss}. Use e.g. 1e-4.")
-    if soft_cap is not None and not 0.0 < soft_cap < math.inf:
+    if soft_cap is not None and not 0.0 < soft_cap < torch.finfo(torch.float32).max:
         raise ValueError(f"'soft_cap' of {name} must be positive and finite. Got {soft_cap}. Use None for none.")
 
 

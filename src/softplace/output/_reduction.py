@@ -34,6 +34,11 @@ def checked(
     return target.long() != ignore_index
 
 
+def without_ignored(hidden: Tensor, counts: Tensor) -> Tensor:
+    """Hidden states, 0 where a token does not count: what is not finite there is kept out of all gradients."""
+    return torch.where(counts.unsqueeze(-1), hidden, 0.0)
+
+
 def reduced(rows: Tensor, counts: Tensor, reduction: str) -> Tensor:
     """The losses of tokens, of which those that do not count are 0, as they are or their sum or mean; 0 of nothing."""
     if reduction == "none":

@@ -44,11 +44,12 @@ def grouped(group: Tensor) -> Groups:
     if not group.numel() or int(group.min()) < 0:
         got = "none" if not group.numel() else int(group.min())
         raise InputError(f"'group' must hold whole numbers from 0. Got {got}. Number the groups from 0.")
-    sizes = torch.bincount(group)
+    # A group beyond the number of classes leaves another one empty, so that larger ones need not be counted.
+    sizes = torch.bincount(group.clamp(max=len(group)))
     if bool((sizes == 0).any()):
         raise InputError(
             f"'group' must leave no group empty. Got none of group {int((sizes == 0).nonzero()[0])}, of "
-            f"{len(sizes)}. Number them without gaps."
+            f"{int(group.max()) + 1}. Number them without gaps."
         )
     order = group.argsort(stable=True)
     starts = [0, *sizes.cumsum(0).tolist()]

@@ -18,7 +18,7 @@ from softplace.errors import InputError
 from softplace.maps._arguments import kind, wide_type
 from softplace.maps._linear_arguments import check_head
 from softplace.output._arguments import check_sizes, class_counts
-from softplace.output._reduction import checked, reduced
+from softplace.output._reduction import checked, reduced, without_ignored
 
 ROWS = 256
 """Tokens whose nodes are gathered at a time."""
@@ -119,7 +119,7 @@ def hierarchical_softmax(
     size = _check_tree(name, hidden, weight, bias, tree)
     counts = checked(name, hidden, weight, target, bias, size, ignore_index, reduction)
     answers = torch.where(counts, target.long(), 0).flatten()
-    rows = hidden.reshape(len(answers), hidden.shape[-1])
+    rows = without_ignored(hidden, counts).reshape(len(answers), hidden.shape[-1])
     found = []
     for some, wanted in zip(torch.split(rows, ROWS), torch.split(answers, ROWS), strict=True):
         nodes, signs = tree.nodes[wanted], tree.signs[wanted]

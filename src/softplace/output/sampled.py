@@ -14,7 +14,7 @@ from softplace.maps import cross_entropy
 from softplace.maps._arguments import can_look, check_device, kind, wide_type
 from softplace.maps.linear import linear_cross_entropy
 from softplace.output._arguments import check_sampler, check_sizes
-from softplace.output._reduction import checked, reduced
+from softplace.output._reduction import checked, reduced, without_ignored
 from softplace.output.samplers import Sampler
 
 
@@ -159,7 +159,7 @@ def nce(
             f"'sampler' of {name} must be able to draw each target. Got the target {wrong}, of probability 0. "
             "Add 1 to each count."
         )
-    own, others = _logits(hidden, weight, answers, samples, bias)
+    own, others = _logits(without_ignored(hidden, counts), weight, answers, samples, bias)
     rows = softplus(expected.to(own.dtype) - own) + softplus(others - correction.to(own.dtype)).sum(-1)
     return reduced(torch.where(counts, rows, 0.0), counts, reduction)
 
@@ -234,7 +234,7 @@ def _among(
 ) -> Tensor:
     """Cross-entropy over the target and the samples other than it, whose logits are less by the correction."""
     answers = torch.where(counts, target.long(), 0)
-    own, others = _logits(hidden, weight, answers, samples, bias)
+    own, others = _logits(without_ignored(hidden, counts), weight, answers, samples, bias)
     hits = answers.unsqueeze(-1) == samples
     others = (others - correction.to(others.dtype)).masked_fill(hits, -math.inf)
     logits = torch.cat([own.unsqueeze(-1), others], -1)

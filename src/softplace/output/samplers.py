@@ -93,7 +93,8 @@ class Unigram:
             raise InputError("'counts' must not all be 0. Got zeros alone. Add 1 to each.")
         if not isinstance(power, (int, float)) or not 0.0 <= power < math.inf:
             raise InputError(f"'power' must be finite and not negative. Got {power!r}. Use 1.0.")
-        mass = torch.where(numbers > 0.0, numbers**power, 0.0)
+        # Of the largest 1, so that a power of none overflows.
+        mass = torch.where(numbers > 0.0, (numbers / numbers.max()) ** power, 0.0)
         self._sums = mass.cumsum(0)
         self._logs = (mass / mass.sum()).log().float()
 
