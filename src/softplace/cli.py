@@ -325,7 +325,7 @@ def calibrate(
 ) -> None:
     """Are the probabilities right? Measure a classifier before and after calibration, and its prediction sets."""
     from softplace.output.assessment import assess
-    from softplace.output.calibration_page import as_json, command_of, shown, write_calibration_page
+    from softplace.output.calibration_page import PAGE, as_json, command_of, shown, write_calibration_page
     from softplace.output.scores_file import read_scores
     from softplace.report.page import page_path
 

@@ -117,6 +117,8 @@ def assess(
         raise InputError(f"Unknown calibrator {fit!r}. {nearest(fit, list(FITS))}")
     if penalty is not None and fit not in ("matrix", "dirichlet"):
         raise InputError(f"'penalty' is of matrix and dirichlet. Got {penalty!r} with {fit}. Leave it out.")
+    if penalty is not None and not 0 <= penalty < math.inf:
+        raise InputError(f"'penalty' must be a finite number of at least 0. Got {penalty!r}. Use e.g. 0.01.")
     if isinstance(bins, bool) or not 1 <= bins <= 1000:
         raise InputError(f"'bins' must be from 1 to 1000. Got {bins!r}. Use e.g. 15.")
     if not 0 < alpha < 1:

@@ -140,6 +140,8 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, weights: Tensor | None = 
             "which the temperature runs to infinity. Check that labels and classes are in the same order."
         )
 
+    # Of the largest difference 1, so that no square of a logit overflows or vanishes.
+    finite, target = finite / -least, target / -least
     squares = finite.square()
 
     def slopes(inverse: float) -> tuple[float, float]:
@@ -167,7 +169,7 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, weights: Tensor | None = 
         )
     scaled = (finite * inverse).masked_fill(masked, -math.inf)
     loss = float(shares @ torch.nn.functional.cross_entropy(scaled, classes, reduction="none"))
-    return TemperatureScaling(temperature=1 / inverse, loss=loss)
+    return TemperatureScaling(temperature=-least / inverse, loss=loss)
 
 
 def fit_vector(logits: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> VectorScaling:
@@ -316,6 +318,13 @@ def check_rows(
         raise InputError(
             f"'logits' of {name} must be finite. Got {float(scores[row, column])} in row {row}, class {column}. "
             "Leave the row out, or find out where it comes from."
+        )
+    sizes = scores.abs().masked_fill(~scores.isfinite(), 0.0)
+    if float(sizes.max()) > 1e150:
+        row, column = divmod(int(sizes.argmax()), scores.shape[1])
+        raise InputError(
+            f"'logits' of {name} must be numbers whose squares a computer can hold. Got "
+            f"{float(scores[row, column]):g} in row {row}, class {column}. Find out where it comes from."
         )
     shut = scores.gather(-1, classes[:, None])[:, 0] == -math.inf
     if shut.any():

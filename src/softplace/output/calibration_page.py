@@ -21,6 +21,7 @@ from softplace.output.scores_file import Scores
 from softplace.report.page import write_page
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Reference, Report, Section, Value
 
+PAGE = "calibration.html"
 _SETS = {"lac": "LAC (smallest)", "aps": "APS (adaptive)", "raps": "RAPS (regularised)"}
 
 

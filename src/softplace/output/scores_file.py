@@ -133,6 +133,11 @@ def _scores(table: _Table, kind: str | None) -> Scores:
             notes.append(f"{int(zeros.sum()):,} probabilities of 0 count as {least:.3g}, the smallest above 0")
             numbers = np.where(zeros, least, numbers)
         numbers = np.log(numbers)
+    shut = numbers[np.arange(len(labels)), labels] == -np.inf
+    if shut.any():
+        row = int(shut.argmax())
+        way = "Drop the row, or give it a number."
+        raise _error(table, row, None, "a logit of the label that is a number", "-inf", way)
     present = np.unique(labels)
     if len(present) == 1:
         raise InputError(
@@ -199,6 +204,9 @@ def _csv(path: Path, label: str | None, classes: Sequence[str] | None) -> _Table
         raise InputError(f"{where}: expected different column names, got {twice!r} more than once. {way}")
     target = _named(where, "column", label, header)
     columns = [name for name in header if name != target] if classes is None else list(classes)
+    if len(set(columns)) < len(columns):
+        again = next(name for name in columns if columns.count(name) > 1)
+        raise InputError(f"{where}: expected different columns of scores, got {again!r} twice. Name each once.")
     for name in columns:
         if name not in header:
             raise InputError(f"{where}: expected a column {name!r}, got none. {nearest(name, header)}")
@@ -226,6 +234,8 @@ def _binary(path: Path) -> BinaryIO:
 
 def _cell(text: str, where: str, row: int, column: str) -> float:
     try:
+        if "_" in text:  # Python reads 1_000
+            raise ValueError(text)
         return float(text)
     except ValueError:
         missing = text.strip().lower() in _MISSING
@@ -255,8 +265,16 @@ def _named(where: str, what: str, wanted: str | None, names: Sequence[str]) -> s
 def _npz(path: Path, label: str | None, classes: Sequence[str] | None) -> _Table:
     where = repr(str(path))
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        arrays = np.load(path, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            raise InputError(
+                f"{where}: expected an NPZ file, got a single array. Save it by "
+                "numpy.savez(path, logits=..., labels=...)."
+            )
+        with arrays:
             held: dict[str, NDArray[Any]] = {name: arrays[name] for name in arrays.files}
+    except InputError:
+        raise
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:120]
         raise InputError(f"{where}: expected an NPZ file of numbers, got '{reason}'. Save it again.") from error
@@ -275,6 +293,8 @@ def _npz(path: Path, label: str | None, classes: Sequence[str] | None) -> _Table
     if labels.ndim != 1 or len(labels) != len(numbers) or labels.dtype.kind not in "iufUb":
         got = f"{labels.dtype} of shape {labels.shape}"
         raise InputError(f"{where}, array {target!r}: expected {len(numbers)} labels, got {got}. Give one per row.")
+    if not numbers.size and len(numbers):
+        raise InputError(f"{where}, array {found[0]!r}: expected a class or more, got none. Save scores of each.")
     wide = np.atleast_2d(numbers.T).T.astype(np.float64)
     return _Table(
         where=where,
