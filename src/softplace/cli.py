@@ -330,7 +330,7 @@ def calibrate(
     from softplace.report.page import page_path
 
     chosen = None if classes is None else [name.strip() for name in classes.split(",") if name.strip()]
-    path = None if out is None else page_path(out, "calibration.html")
+    path = None if out is None else page_path(out, PAGE)
     try:
         read = read_scores(scores, label=label, classes=chosen, kind=kind)
         found = assess(read.logits, read.labels, fit=fit, alpha=alpha, bins=bins, penalty=penalty, seed=seed)
