@@ -21,8 +21,9 @@ WRONG = HEAD + "loss = F.cross_entropy(F.softmax(x, dim=1), y)\n"
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("SOFTPLACE_CACHE_DIR", str(folder))
-    return folder
+    monkeypatch.setenv("SOFTPLACE_CACHE", str(folder))
+    (folder / "check").mkdir()
+    return folder / "check"
 
 
 def test_exit_codes(command: Command) -> None:
@@ -247,6 +248,12 @@ def test_a_result_that_someone_else_wrote_runs_nothing(own_cache: Path, tmp_path
 
     (own_cache / "x.pickle").write_bytes(pickle.dumps(Evil()))
     assert cache.load("x") is None
+    path = str(tmp_path / "made").encode()
+    for module, name in ((b"softplace.check.cache", b"os.mkdir"), (b"softplace.check.cache", b"os")):
+        reduce = b"\x80\x04\x8c" + bytes([len(module)]) + module + b"\x8c" + bytes([len(name)]) + name + b"\x93"
+        (own_cache / "y.pickle").write_bytes(reduce + b"\x8c" + bytes([len(path)]) + path + b"\x85R.")
+        assert cache.load("y") is None
+        assert not (tmp_path / "made").exists()
     assert not (tmp_path / "made").exists()
 
 

@@ -19,10 +19,10 @@ KEPT = 16
 
 
 def folder() -> Path:
-    """Where results are kept: $SOFTPLACE_CACHE_DIR, else the user's cache folder."""
-    named = os.environ.get("SOFTPLACE_CACHE_DIR")
+    """Where results are kept: in what the variable SOFTPLACE_CACHE names, else in the user's cache folder."""
+    named = os.environ.get("SOFTPLACE_CACHE")
     if named:
-        return Path(named)
+        return Path(named) / "check"
     base = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get("XDG_CACHE_HOME")
     return Path(base or Path.home() / ".cache") / "softplace" / "check"
 
@@ -48,8 +48,13 @@ class _Reader(pickle.Unpickler):
     """Reads only what a result is made of, so that a file put there by someone else can run nothing."""
 
     def find_class(self, module: str, name: str) -> object:
-        if module.startswith("softplace.check.") or (module, name) == ("builtins", "frozenset"):
-            return super().find_class(module, name)
+        if (module, name) == ("builtins", "frozenset"):
+            return frozenset
+        # A dotted name could go on into what our modules import, and a function could be called.
+        if module.startswith("softplace.check.") and "." not in name:
+            found: object = super().find_class(module, name)
+            if isinstance(found, type) and found.__module__ == module:
+                return found
         raise pickle.UnpicklingError(f"{module}.{name}")
 
 
