@@ -30,6 +30,8 @@ GAUSSIAN_SAMPLES = 100
 class Coders(Stacked):
     """Autoencoders: pixels, hidden units, latent variables, hidden units, pixels."""
 
+    task: "Encode | EncodeSampled"
+
     def __init__(self, task: "Encode | EncodeSampled", arm: Arm, seeds: Sequence[int], device: torch.device) -> None:
         self.task = task
         codes = task.variables * task.classes
@@ -45,10 +47,6 @@ class Coders(Stacked):
     @property
     def gaussian(self) -> bool:
         return self.arm.name == GAUSSIAN
-
-    def batch(self, step: int) -> tuple[Tensor, ...]:
-        """Other images for every seed, and the step, by which each draws its noise."""
-        return self.rows(step, self.task.batch), torch.full((len(self.seeds),), step)
 
     def losses(self, *batch: Tensor) -> Tensor:
         """The negative bound in nats, the mean of its images, (M,); what an estimator learns beside adds to it."""

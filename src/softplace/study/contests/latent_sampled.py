@@ -74,6 +74,8 @@ class SampledAutoencoders(Coders):
 class Predictors(Stacked):
     """Networks that predict the lower half of an image by two layers of variables, `latent.CategoricalPredictor`."""
 
+    task: "Predict"
+
     def __init__(self, task: "Predict", arm: Arm, seeds: Sequence[int], device: torch.device) -> None:
         self.task = task
         codes, given = task.variables * task.classes, task.pixels - task.predicted
@@ -83,10 +85,6 @@ class Predictors(Stacked):
             layers |= baseline_layers(arm, given, codes, at)
             numbers |= baseline_numbers(arm, task.chance, at)
         super().__init__(task, arm, seeds, device, layers, numbers)
-
-    def batch(self, step: int) -> tuple[Tensor, ...]:
-        """Other images for every seed, and the step, by which each draws its noise."""
-        return self.rows(step, self.task.batch), torch.full((len(self.seeds),), step)
 
     def losses(self, *batch: Tensor) -> Tensor:
         """`-E log p(y | z)` in nats, the mean of its images, (M,)."""

@@ -26,6 +26,8 @@ Noise = Callable[[tuple[int, ...]], Tensor]
 class Stacked(Members):
     """Networks of one arm, stacked, each with the order of images and the noise of its seed."""
 
+    task: "Coded"
+
     def __init__(
         self,
         task: "Coded",
@@ -53,13 +55,13 @@ class Stacked(Members):
         chosen.seeds = self.seeds[keep]
         return chosen
 
-    def rows(self, step: int, count: int) -> Tensor:
-        """Training images of a step, others for every seed, (M, count, D)."""
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """Training images of a step, others for every seed, (M, B, D), and the step, by which each draws its noise."""
         numbers = torch.stack([
-            torch.randint(len(self.images["train"]), (count,), generator=generator(seed, "images", step))
+            torch.randint(len(self.images["train"]), (self.task.batch,), generator=generator(seed, "images", step))
             for seed in self.seeds.tolist()
         ])  # fmt: skip
-        return self.images["train"][numbers.to(self.device)]
+        return self.images["train"][numbers.to(self.device)], torch.full((len(self.seeds),), step)
 
     def of(self, part: str) -> Tensor:
         """A part's images for every member, (M, B, D)."""
