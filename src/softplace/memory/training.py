@@ -29,6 +29,7 @@ from softplace.memory.tasks.curriculum import Uniform
 from softplace.memory.tasks.task import Task
 from softplace.progress import Display, Silent
 from softplace.randomness import derive
+from softplace.report.numbers import finite
 from softplace.training import checkpoint
 from softplace.training.arguments import budget, clipping, place, positive, whole
 from softplace.training.arguments import folder as folder_of
@@ -219,7 +220,7 @@ def _evaluated(folder: TrainingFolder, loop: Loop, task: Task, sequences: int, d
         "overall": overall(task, found),
         "evaluations": [dataclasses.asdict(each) for each in found],
     }
-    text = json.dumps(_plain(content), indent=2, allow_nan=False)
+    text = json.dumps(finite(content), indent=2, allow_nan=False)
     checkpoint.write(folder.path / EVALUATION, (text + "\n").encode())
     return found
 
@@ -246,15 +247,6 @@ def _known(path: Path, step: int, sequences: int) -> list[Evaluation] | None:
 
 def _numbers(measure: Mapping[str, float | None]) -> dict[str, Any]:
     return {**measure, "mean": math.nan if measure["mean"] is None else measure["mean"]}
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can hold it: NaN and infinities become null, "no number"."""
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_page(folder: TrainingFolder, loop: Loop, task: Task, evaluations: list[Evaluation]) -> Path:

@@ -6,7 +6,6 @@ Axis legend: N rows, C classes.
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from softplace.output.assessment import FOLDS, Assessment, SetsFound
 from softplace.output.calibration import Calibrator, DirichletScaling, MatrixScaling, TemperatureScaling, VectorScaling
 from softplace.output.isotonic import IsotonicScaling
 from softplace.output.scores_file import Scores
+from softplace.report.numbers import finite
 from softplace.report.page import write_page
 from softplace.report.records import Axis, Cell, Figure, PlaceReport, Reference, Report, Section, Value
 
@@ -96,7 +96,7 @@ def as_json(found: Assessment, scores: Scores) -> str:
         ],
         "seed": found.seed,
     }
-    return json.dumps(_finite(data), indent=2, allow_nan=False)
+    return json.dumps(finite(data), indent=2, allow_nan=False)
 
 
 def parameters(calibrator: Calibrator) -> dict[str, Any]:
@@ -355,15 +355,6 @@ def _with_interval(value: float, interval: Interval, sign: str = "") -> str:
         return str(value)
     ends = "" if interval is None else f" [{interval[0]:.4f}, {interval[1]:.4f}]"
     return f"{value:{sign}.4f}{ends}"
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: they are null."""
-    if isinstance(value, Mapping):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _REFERENCES = (
