@@ -59,11 +59,11 @@ class _Job:
 _contests: Sequence[Contest] = ()
 
 
-def _start(contests: bytes) -> None:
+def _start(contests: bytes, parent: int) -> None:
     global _contests
     # Ctrl-C goes to the whole process group; the main process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     keep_memory()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -84,7 +84,10 @@ def keep_memory() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """A worker whose parent was killed would wait for work for ever, and keep its memory and the terminal."""
+    """A worker whose parent was killed would wait for work for ever, and keep its memory and the terminal.
+
+    The parent says its own number: it may be gone before a worker, busy importing, could ask who its parent is.
+    """
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)
@@ -159,7 +162,7 @@ class Workers:
                     f"contests: expected maps and data that can be sent to other processes, got "
                     f"{type(error).__name__}: {error}. Define the map at the top of a module, or use workers=1."
                 ) from error
-            self._pool = ProcessPoolExecutor(max_workers=self.count, initializer=_start, initargs=(packed,))
+            self._pool = ProcessPoolExecutor(max_workers=self.count, initializer=_start, initargs=(packed, os.getpid()))
 
     def submit(self, shard: Shard, state: bytes | None) -> "Future[Progress]":
         """Train a shard for a few seconds, from its state or from the start."""
