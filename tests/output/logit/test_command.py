@@ -121,8 +121,14 @@ def test_a_conditional_logit(command: Command, tmp_path: Path) -> None:
     assert [row["coefficient"] for row in found["coefficients"]] == pytest.approx(expected)
     latex = command("logit", "travel.csv", "choice ~ gc + ttme + hinc_air", *options, "--format", "latex").out
     assert latex.count(r"\begin{tabular}") == 4
-    refused = command.refused("logit", "travel.csv", "choice ~ gc", *options[:4], "--out", "p.html")
-    assert "'out' and 'effects' are of a multinomial logit" in refused
+    refused = command.refused("logit", "travel.csv", "choice ~ gc", *options[:4], "--effects", "means")
+    assert "'effects' are of a multinomial logit" in refused
+    done = command("logit", "travel.csv", "choice ~ gc + ttme + hinc_air", *options, "--out", "pages")
+    path = tmp_path / "pages" / "logit.html"
+    assert f"Page: {path}" in done.out
+    page = path.read_text(encoding="utf-8")
+    assert "Conditional logit of mode" in page
+    assert "--chooser individual --alternative mode --reference car --test &#39;gc = 0&#39; --iia --out pages" in page
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 from softplace.errors import InputError, nearest
 from softplace.output.logit.comparison import Test, table_of
+from softplace.output.logit.conditional_page import write_conditional_page
 from softplace.output.logit.conditional_result import ConditionalResult, fit_conditional
 from softplace.output.logit.fitting import fit
 from softplace.output.logit.page import command_of, write_logit_page
@@ -62,27 +63,30 @@ def run(
         "reference": reference, "errors": errors, "weights": weights, "weights_are": weights_are,
         "drop_missing": drop_missing, "seed": seed,
     }  # fmt: skip
-    if chooser is not None and alternative is not None:
-        if out is not None or effects is not None:
-            raise InputError(
-                "'out' and 'effects' are of a multinomial logit. Got a chooser column, which asks for a conditional "
-                "one. Leave them out; softplace.output.logit.fit_conditional has its effects and elasticities."
-            )
-        conditional = fit_conditional(formula, data, chooser=chooser, alternative=alternative, **common)
-        found = _tests(conditional, tests, independence)
-        return _conditional(conditional, found, level, form)
-    result = fit(formula, data, **common)
-    found = _tests(result, tests, independence)
-    effect_table = None if effects is None else result.marginal_effects(effects).table(level)
-    text = _multinomial(result, found, effect_table, level, form)
-    if out is None:
-        return text
-    path = page_path(out, PAGE)
     more = {"effects": effects, "tests": tests, "independence": independence, "level": level, "out": out}
-    options = _options(common | more)
-    command = command_of(data, formula, options)
-    write_logit_page(path, result, command=command, at=effects or "average", tests=found, level=level)
-    return text if form != "text" else f"{text}\n\nPage: {path.absolute()}"
+    path = None if out is None else page_path(out, PAGE)
+    if chooser is not None and alternative is not None:
+        if effects is not None:
+            raise InputError(
+                "'effects' are of a multinomial logit. Got a chooser column, which asks for a conditional one. Its "
+                "page (--out) has elasticities; softplace.output.logit.fit_conditional has tables of them."
+            )
+        given = {"chooser": chooser, "alternative": alternative} | common
+        conditional = fit_conditional(formula, data, **given)
+        found = _tests(conditional, tests, independence)
+        text = _conditional(conditional, found, level, form)
+        if path is not None:
+            command = command_of(data, formula, _options(given | more))
+            write_conditional_page(path, conditional, command=command, tests=found, level=level)
+    else:
+        result = fit(formula, data, **common)
+        found = _tests(result, tests, independence)
+        effect_table = None if effects is None else result.marginal_effects(effects).table(level)
+        text = _multinomial(result, found, effect_table, level, form)
+        if path is not None:
+            command = command_of(data, formula, _options(common | more))
+            write_logit_page(path, result, command=command, at=effects or "average", tests=found, level=level)
+    return text if path is None or form != "text" else f"{text}\n\nPage: {path.absolute()}"
 
 
 def _tests(result: LogitResult | ConditionalResult, tests: Sequence[str], independence: bool) -> list[Test]:

@@ -6,6 +6,7 @@ Axis legend: N choosers, R rows, Q parameters, J alternatives.
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -320,6 +321,16 @@ class ConditionalResult:
         from softplace.output.logit.tables import as_json
 
         return as_json(conditional_values(self, level))
+
+    def page(self, path: str | Path, *, command: str | None = None, level: float = 0.95) -> None:
+        """Write everything as one HTML page that needs no network.
+
+        Raises:
+            InputError: The folder cannot be written; an old page then stays as it was.
+        """
+        from softplace.output.logit.conditional_page import write_conditional_page
+
+        write_conditional_page(Path(path), self, command=command, level=level)
 
 
 def fit_conditional(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import softplace
-from softplace.output.logit.comparison import Test
+from softplace.output.logit.comparison import Fit, Test
 from softplace.output.logit.design import INTERCEPT
 from softplace.output.logit.effects import At, Effects
 from softplace.output.logit.inference import Array
@@ -68,12 +68,18 @@ def logit_report(
         Section(key="odds", title="Odds ratios", verdict=None, figures=_odds(result, level)),
         Section(key="effects", title="Marginal effects", verdict=None, figures=_effects(result, effects, level)),
         Section(key="profiles", title="Predicted probabilities", verdict=None, figures=_profiles(result, level)),
-        Section(key="tests", title="Tests", verdict=None, text=_test_lines([*term_tests(result), *tests])),
-        Section(key="fit", title="Fit", verdict=None, text=_fit_lines(result), figures=[_confusion(result)]),
+        Section(key="tests", title="Tests", verdict=None, text=test_lines([*term_tests(result), *tests])),
+        Section(
+            key="fit",
+            title="Fit",
+            verdict=None,
+            text=fit_lines(result.fit_measures, "an intercept"),
+            figures=[_confusion(result)],
+        ),
     ]
     place = PlaceReport(
         place="output",
-        question=f"How does {result.choice} depend on {_listed(list(result.design.variables))}?",
+        question=f"How does {result.choice} depend on {listed(list(result.design.variables))}?",
         answer=_answer(result, effects),
         sections=[section for section in sections if section.figures or section.text],
         references=(),
@@ -137,7 +143,8 @@ def _deviation(values: Array, weight: Array | None) -> float:
     return float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))
 
 
-def _column_spread(values: Array, weight: Array | None) -> tuple[float, str]:
+def column_spread(values: Array, weight: Array | None) -> tuple[float, str]:
+    """What a factor is of, and in words: one standard deviation of a number, 1 for 0."""
     if np.all((values == 0.0) | (values == 1.0)):
         return 1.0, "1 for 0"
     spread = _deviation(values, weight)
@@ -149,7 +156,7 @@ def _odds(result: "LogitResult", level: float) -> list[Figure]:
     z = np.abs(np.nan_to_num(estimates.z)).reshape(len(result.classes) - 1, -1).max(0)
     ranked = [at for at in np.argsort(-z).tolist() if result.columns[at] != INTERCEPT]
     shown = {result.columns[at] for at in ranked[:MOST_COLUMNS]}
-    units = {name: _column_spread(result.X[:, at], result.weight) for at, name in enumerate(result.columns)}
+    units = {name: column_spread(result.X[:, at], result.weight) for at, name in enumerate(result.columns)}
     rows: list[dict[str, Value]] = []
     for at, (name, column) in enumerate(estimates.names):
         if column in shown:
@@ -276,7 +283,8 @@ def _confusion(result: "LogitResult") -> Figure:
     )
 
 
-def _test_lines(tests: Sequence[Test]) -> list[str]:
+def test_lines(tests: Sequence[Test]) -> list[str]:
+    """A line for each."""
     lines = []
     for test in tests:
         p = "no p" if test.p is None else f"p {show(test.p, 'p')}" if test.p < 1e-4 else f"p = {show(test.p, 'p')}"
@@ -285,17 +293,18 @@ def _test_lines(tests: Sequence[Test]) -> list[str]:
     return lines
 
 
-def _fit_lines(result: "LogitResult") -> list[str]:
-    measures = result.fit_measures
+def fit_lines(measures: Fit, alone: str) -> list[str]:
+    """Log-likelihood beside that of what it names, information criteria, pseudo-R2."""
     ratios = ", ".join(f"{name} {value:.4f}" for name, value in measures.pseudo_r2.items())
     return [
-        f"Log-likelihood {measures.loglikelihood:.6g}, of an intercept alone {measures.null:.6g}; AIC "
+        f"Log-likelihood {measures.loglikelihood:.6g}, of {alone} alone {measures.null:.6g}; AIC "
         f"{measures.aic:.6g}, BIC {measures.bic:.6g}.",
         f"Pseudo-R2: {ratios}.",
     ]
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """As a sentence lists them."""
     if not names:
         return "nothing"
     shown = names[:6] + ([f"{len(names) - 6} more"] if len(names) > 6 else [])
