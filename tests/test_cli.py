@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from softplace import cli
+from tests.command import Command
 
 COMMAND = [sys.executable, "-m", "softplace"]
 FULL = Path("/dev/full")
@@ -50,15 +51,11 @@ def test_importing_does_not_import_torch(statement: str) -> None:
         (["--bogus"], "No such option: --bogus"),
     ],
 )
-def test_bad_input_ends_with_one_line_and_code_2(arguments: list[str], said: str, tmp_path: Path) -> None:
-    out = tmp_path / "study"
-    done = run("study", "--out", str(out), *arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert said in done.stderr
-    assert done.stderr.startswith("softplace: ")
-    assert done.stderr.count("\n") == 1
-    assert not out.exists()
+def test_bad_input_ends_with_one_line_and_code_2(
+    arguments: list[str], said: str, command: Command, tmp_path: Path
+) -> None:
+    assert said in command.refused("study", "--out", "study", *arguments)
+    assert not (tmp_path / "study").exists()
 
 
 @pytest.mark.parametrize(
@@ -72,19 +69,15 @@ def test_bad_input_ends_with_one_line_and_code_2(arguments: list[str], said: str
         ("a,y\n" + "1,x\n2,z\n" * 20 + "q,x\n", "'q'"),
     ],
 )
-def test_bad_tables_end_with_one_line_and_code_2(text: str, said: str, tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text(text)
-    done = run("study", "--data", str(path), "--target", "y", "--out", str(tmp_path / "study"))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert said in done.stderr
+def test_bad_tables_end_with_one_line_and_code_2(text: str, said: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    assert said in command.refused("study", "--data", "table.csv", "--target", "y", "--out", "study")
     assert not (tmp_path / "study").exists()
 
 
-def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_else_is_left_as_it_is(command: Command, tmp_path: Path) -> None:
     (tmp_path / "study.sqlite").write_text("mine")
-    done = run("study", "--maps", "relu", "--seeds", "4", "--out", str(tmp_path))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    command.refused("study", "hidden", "--maps", "relu", "--seeds", "4", "--out", ".")
     assert [path.name for path in tmp_path.iterdir()] == ["study.sqlite"]
     assert (tmp_path / "study.sqlite").read_text() == "mine"
 
@@ -126,6 +119,7 @@ STUB = """
 import sys
 from types import SimpleNamespace
 from softplace import cli
+from tests.command import Command
 from softplace.study import run
 
 verdict = SimpleNamespace(place="hidden", claim="softmax \\u00d7 width", verdict="holds", sentence="So. " * 5000)

@@ -224,7 +224,7 @@ def test_layouts_make_no_difference(name: str, dtype: torch.dtype) -> None:
 
 # A derivative is this power of the weight times a difference of what comes in from above.
 POWER = {"softmax": 1.0, "softmax1": 1.0, "topk_softmax": 1.0, "entmax15": 0.5, "entmax": 0.5}
-LARGE = ((300, 1000), (5003, 10), (333, 64), (333, 65), (3, 30001), (9001, 2))
+LARGE = ((40, 1000), (2003, 10), (133, 64), (133, 65), (3, 30001), (3001, 2))
 
 
 @pytest.mark.parametrize("dtype", [SINGLE, torch.bfloat16], ids=str)

@@ -131,6 +131,7 @@ class Study:
             raise InputError(
                 f"'display' must have the methods show and say. Got {_shown(display)}. Leave it out for none."
             )
+        self.out = None if out is None else _folder(out)
         if data is None and target is not None:
             raise InputError(f"'target' needs 'data': got target {target!r} alone. Give a CSV or NPZ file as data.")
         text = parallel_text(data, target)
@@ -142,7 +143,6 @@ class Study:
             text=text,
         )
         self.contests = build_all(names, options)
-        self.out = None if out is None else _folder(out)
         self._fresh = fresh
         self._display = display or Silent()
         self._notes = () if table is None else table.notes
