@@ -145,13 +145,15 @@ def test_a_study_that_is_killed_at_any_moment_ends_as_if_it_was_not(another_pack
     def start(out: Path) -> "subprocess.Popen[bytes]":
         return subprocess.Popen([sys.executable, script, out], env=environment, start_new_session=True)
 
+    begin = time.monotonic()
     assert start(tmp_path / "whole").wait(timeout=300) == 0
+    whole = time.monotonic() - begin
     source = random.Random(0)
     kills = 0
     for _ in range(30):
         process = start(tmp_path / "killed")
         try:
-            code_of = process.wait(timeout=source.uniform(3.0, 7.0))
+            code_of = process.wait(timeout=source.uniform(0.4, 0.9) * whole)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
