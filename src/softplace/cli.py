@@ -148,7 +148,8 @@ def logit(
 @app.command()
 def check(
     paths: Annotated[
-        list[str] | None, typer.Argument(help="Files and folders; this folder when none is named.")
+        list[str] | None,
+        typer.Argument(help="Files and folders, or - for standard input; this folder when none is named."),
     ] = None,
     select: Annotated[str | None, typer.Option(help="Rules to report, e.g. SP1,SP301 or ALL.")] = None,
     ignore: Annotated[str | None, typer.Option(help="Rules not to report; the longer prefix wins.")] = None,
@@ -158,10 +159,16 @@ def check(
     update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Write what is found to it.")] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be without a change of results.")] = False,
     unsafe_fixes: Annotated[bool, typer.Option("--unsafe-fixes", help="Mend also what changes training.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Print what fixes would change, and change nothing.")] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List every softmax, with its place.")] = False,
     show_unresolved: Annotated[
         bool, typer.Option("--show-unresolved", help="List what could not be followed.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print findings, and no summary.")] = False,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit code 0 also when there are findings.")] = False,
+    stdin_filename: Annotated[
+        str | None, typer.Option(help="What the path - (standard input) is called, to find what it imports.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores when not given.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Do not use or keep the last result.")] = False,
 ) -> None:
@@ -171,7 +178,7 @@ def check(
 
     chosen = paths or ["."]
     settings = config.load(
-        chosen[0],
+        chosen[0] if stdin_filename is None else stdin_filename,
         select=config.split(select),
         ignore=config.split(ignore),
         exclude=config.split(exclude),
@@ -190,6 +197,10 @@ def check(
             update_baseline=update_baseline,
             fix=fix,
             unsafe_fixes=unsafe_fixes,
+            diff=diff,
+            quiet=quiet,
+            exit_zero=exit_zero,
+            stdin_filename=stdin_filename,
         )
     raise typer.Exit(code)
 
@@ -197,12 +208,13 @@ def check(
 @app.command()
 def rule(
     code: Annotated[str | None, typer.Argument(help="SP101, or its name; a table of all when none.")] = None,
+    format: Annotated[str, typer.Option(help="text or json.")] = "text",  # noqa: A002
 ) -> None:
     """Print the page of a rule of `softplace check`: what it finds, why, wrong and right code."""
     from softplace.check.command import rule_command
 
     with reported():
-        rule_command(code)
+        rule_command(code, format)
 
 
 app.add_typer(train)

@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TextIO
 
-from softplace.check import baseline, config
 from softplace.check import cache as results
+from softplace.check.baseline import Baseline
+from softplace.check.config import Config
 from softplace.check.engine import Report, check
-from softplace.check.files import Source, Unreadable, decode, find
-from softplace.check.findings import Level
-from softplace.check.fixes import Fixer, mend
+from softplace.check.files import find
+from softplace.check.findings import Finding, Level
+from softplace.check.fixes import Fixer
 from softplace.check.formats import Writer
+from softplace.check.patching import difference, mended, write
 from softplace.check.project import Project
 from softplace.check.rules import rules
+from softplace.check.sources import Sources
 from softplace.check.suppress import silenced
-from softplace.check.values import Site
 from softplace.errors import InputError, nearest
 
 MOST_JOBS = 8
-FIX_ROUNDS = 5
+FIX_ROUNDS = 10
 """A fix may uncover another: the mended files are checked again."""
+STDIN = "-"
 
 
 class Run:
-    """One run of the command over some paths."""
+    """One run of the command over some paths. `contents`, by absolute path, stand in for what files hold."""
 
     def __init__(
-        self, paths: list[str], settings: config.Config, *, jobs: int | None = None, cached: bool = True
+        self,
+        paths: list[str],
+        settings: Config,
+        *,
+        jobs: int | None = None,
+        cached: bool = True,
+        contents: dict[str, bytes] | None = None,
     ) -> None:
-        for path in paths:
-            if not os.path.exists(path):
+        contents = contents or {}
+        on_disk = [path for path in paths if os.path.abspath(path) not in contents]
+        for path in on_disk:
+            if not os.path.lexists(path):
                 raise InputError(f"'PATH' must be a file or folder that exists. Got {path}. Check the spelling.")
         self.settings = settings
         troubles: dict[str, str] = {}
-        self.project = Project(list(find(paths, settings.exclude, troubles)))
+        given = [path for path in paths if path not in on_disk]
+        self.project = Project([*given, *find(on_disk, settings.exclude, troubles)], dict(contents))
         self.project.troubles.update(troubles)
+        self.sources = Sources(self.project)
         self.jobs = jobs if jobs is not None else min(os.cpu_count() or 1, MOST_JOBS)
-        self._sources: dict[str, Source | None] = {}
         self.everything = self._checked(cached)
 
     def _checked(self, cached: bool) -> Report:
@@ -54,37 +67,25 @@ class Run:
         return report
 
     def report(self) -> Report:
-        """What is to be reported: the selected rules, without what comments silence."""
-        kept = [
-            finding
-            for finding in self.everything.findings
-            if self.settings.wants(finding.code) and not silenced(finding, self.lines_of)
-        ]
-        fixer = Fixer(self.everything.softmaxes, self._source)
+        """What is to be reported: the selected rules, without what comments silence and what the baseline knows."""
+        kept = self.wanted()
+        if self.settings.baseline is not None:
+            kept = Baseline(self.settings.baseline, self.sources).unknown(kept)
+        fixer = Fixer(self.everything.softmaxes, self.sources)
         return replace(self.everything, findings=[replace(each, fix=fixer.plan(each)) for each in kept])
 
-    def locate(self, site: Site) -> tuple[int | None, int]:
-        """Cell and line of a site."""
-        source = self._source(site.path)
-        return (None, site.line) if source is None else source.locate(site.line)
-
-    def lines_of(self, path: str) -> list[str]:
-        """A file's lines."""
-        source = self._source(path)
-        return [] if source is None else source.lines()
-
-    def _source(self, path: str) -> Source | None:
-        if path not in self._sources:
-            try:
-                self._sources[path] = decode(path, self.project.content(os.path.abspath(path)))
-            except Unreadable:
-                self._sources[path] = None
-        return self._sources[path]
+    def wanted(self) -> list[Finding]:
+        """The findings of the selected rules that no comment silences."""
+        return [
+            finding
+            for finding in self.everything.findings
+            if self.settings.wants(finding.code, finding.site.path) and not silenced(finding, self.sources.lines)
+        ]
 
 
 def check_command(
     paths: list[str],
-    settings: config.Config,
+    settings: Config,
     *,
     jobs: int | None = None,
     cached: bool = True,
@@ -93,40 +94,88 @@ def check_command(
     update_baseline: bool = False,
     fix: bool = False,
     unsafe_fixes: bool = False,
+    diff: bool = False,
+    quiet: bool = False,
+    exit_zero: bool = False,
+    stdin_filename: str | None = None,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> int:
-    """Check, print, and give the exit code: 0 clean, 1 findings."""
+    """Check, print, and give the exit code: 0 clean, 1 findings (with `diff`: fixes)."""
     out, err = out or sys.stdout, err or sys.stderr
-    run = Run(paths, settings, jobs=jobs, cached=cached)
+    fixing = fix or unsafe_fixes or diff
+    _refuse_what_does_not_go_together(
+        {
+            "--stdin-filename": stdin_filename is not None and paths != [STDIN] and "without '-' as the only path",
+            "-": STDIN in paths and paths != [STDIN] and "beside other paths",
+            "--fix": (fix or unsafe_fixes) and not diff and STDIN in paths and "of standard input: use --diff",
+            "--update-baseline": update_baseline
+            and ("without --baseline FILE" if settings.baseline is None else fixing and "together with fixes"),
+            "--list and --show-unresolved": (listed or show_unresolved) and settings.format == "sarif" and "in SARIF",
+        }
+    )
+    contents: dict[str, bytes] = {}
+    if paths == [STDIN]:
+        paths = [stdin_filename or STDIN]
+        contents[os.path.abspath(paths[0])] = sys.stdin.buffer.read()
+    run = Run(paths, settings, jobs=jobs, cached=cached, contents=contents)
+    if update_baseline and settings.baseline is not None:
+        Baseline(settings.baseline, run.sources).update(run.wanted())
     report = run.report()
-    if fix or unsafe_fixes:
-        fixed = 0
-        for _ in range(FIX_ROUNDS):
-            made = mend(report.findings, run.project, unsafe=unsafe_fixes)
-            if not made:
-                break
-            fixed += made
+    if fixing:
+        run, report, fixed = _mended(run, report, paths, contents, unsafe=unsafe_fixes, cached=cached)
+        if diff:
+            for place, (before, _) in sorted(fixed.items()):
+                print(difference(run.project.shown[place], before, run.project.content(place)), end="", file=out)
+            count = sum(count for _, count in fixed.values())
+            print(f"{count} fix{'' if count == 1 else 'es'} would be made.", file=err)
+            return 1 if fixed and not exit_zero else 0
+        failed = {}
+        for place, (before, _) in fixed.items():
+            trouble = write(place, run.project.content(place), before)
+            if trouble is not None:
+                failed[place] = trouble
+        if failed:
+            shown = run.project.shown
             run = Run(paths, settings, jobs=jobs, cached=cached)
             report = run.report()
-        print(f"{fixed} fixed.", file=err)
-    if settings.baseline is not None:
-        if update_baseline:
-            baseline.save(settings.baseline, report.findings, run.lines_of)
-        known = baseline.load(settings.baseline)
-        report = replace(report, findings=baseline.unknown(report.findings, known, run.lines_of))
-    elif update_baseline:
-        raise InputError("--update-baseline needs --baseline FILE: where to write what is known.")
-    _print(run, report, listed=listed, show_unresolved=show_unresolved, out=out, err=err)
-    return 1 if report.findings else 0
+            report.troubles.update({shown[place]: text for place, text in failed.items()})
+        print(f"{sum(count for place, (_, count) in fixed.items() if place not in failed)} fixed.", file=err)
+    _print(run, report, listed=listed, show_unresolved=show_unresolved, quiet=quiet, out=out, err=err)
+    return 1 if report.findings and not exit_zero else 0
 
 
-def _print(run: Run, report: Report, *, listed: bool, show_unresolved: bool, out: TextIO, err: TextIO) -> None:
+def _refuse_what_does_not_go_together(wrong: dict[str, str | bool]) -> None:
+    for option, why in wrong.items():
+        if why:
+            raise InputError(f"{option} cannot be used {why}. See `softplace check --help`.")
+
+
+def _mended(
+    run: Run, report: Report, paths: list[str], contents: dict[str, bytes], *, unsafe: bool, cached: bool
+) -> tuple[Run, Report, dict[str, tuple[bytes, int]]]:
+    """The run over what fixes make of the files, its report, and of each file the bytes before and the fixes made."""
+    contents, fixed = dict(contents), dict[str, tuple[bytes, int]]()
+    for _ in range(FIX_ROUNDS):
+        made = mended(report.findings, run.project, unsafe=unsafe)
+        if not made:
+            break
+        for place, (data, count) in made.items():
+            before, earlier = fixed.get(place, (run.project.content(place), 0))
+            fixed[place] = before, earlier + count
+            contents[place] = data
+        run = Run(paths, run.settings, jobs=run.jobs, cached=cached, contents=contents)
+        report = run.report()
+    return run, report, fixed
+
+
+def _print(
+    run: Run, report: Report, *, listed: bool, show_unresolved: bool, quiet: bool, out: TextIO, err: TextIO
+) -> None:
     form = run.settings.format
     for path, text in sorted(report.troubles.items()):
         print(f"warning: {path}: {text}", file=err)
-    colour = form in ("full", "concise") and out.isatty() and "NO_COLOR" not in os.environ
-    writer = Writer(report, run.locate, run.lines_of, colour=colour)
+    writer = Writer(report, run.sources, colour=form in ("full", "concise") and _has_colours(out))
     text = writer.write(form)
     if text:
         print(text, file=out)
@@ -139,20 +188,30 @@ def _print(run: Run, report: Report, *, listed: bool, show_unresolved: bool, out
         rows += [f"{writer.where(site)}: unresolved: {reason}" for site, reason in report.unresolved]
     if rows:
         print("\n".join(rows), file=out)
-    print(writer.summary(), file=err if form == "github" else out)
+    if not quiet:
+        print(writer.summary(), file=err if form == "github" else out)
 
 
-def rule_command(code: str | None, show: Callable[[str], None] = print) -> None:
-    """Print the page of a rule, or a table of all."""
+def _has_colours(out: TextIO) -> bool:
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def rule_command(code: str | None, form: str = "text", show: Callable[[str], None] = print) -> None:
+    """Print the page of a rule, or a table of all; `form` is text or json."""
+    if form not in ("text", "json"):
+        raise InputError(f"'format' must be one of text, json. Got {form!r}.")
     known = rules()
-    if code is None:
+    chosen = [rule for rule in known if code is None or code.upper() == rule.code or code.lower() == rule.name]
+    if not chosen:
+        names = [name for rule in known for name in (rule.code, rule.name)]
+        raise InputError(f"There is no rule {code!r}. {nearest(str(code), names)}")
+    if form == "json":
+        pages = [{"code": rule.code, "name": rule.name, "level": str(rule.level), "page": rule.page} for rule in chosen]
+        show(json.dumps(pages, indent=1, ensure_ascii=False))
+    elif code is None:
         width = max(len(rule.name) for rule in known)
         for rule in known:
             show(f"{rule.code}  {rule.name:<{width}}  {rule.level}")
-        return
-    for rule in known:
-        if code.upper() == rule.code or code.lower() == rule.name:
-            level = {Level.ERROR: "an error", Level.WARNING: "a warning", Level.NOTE: "a note"}[rule.level]
-            show(f"{rule.page}\n\nLevel: {level}.")
-            return
-    raise InputError(f"There is no rule {code!r}. {nearest(code, [rule.code for rule in known])}")
+    else:
+        level = {Level.ERROR: "an error", Level.WARNING: "a warning", Level.NOTE: "a note"}[chosen[0].level]
+        show(f"{chosen[0].page}\n\nLevel: {level}.")

@@ -5,14 +5,23 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from softplace.check.files import fits
 from softplace.check.rules import rules
 from softplace.errors import InputError, nearest
 
 FORMATS = ("full", "concise", "json", "sarif", "github")
-_KEYS: dict[str, type] = {"select": list, "ignore": list, "exclude": list, "baseline": str, "format": str}
+PER_FILE = "per-file-ignores"
+_KEYS: dict[str, type] = {
+    "select": list,
+    "ignore": list,
+    PER_FILE: dict,
+    "exclude": list,
+    "baseline": str,
+    "format": str,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +33,37 @@ class Config:
     exclude: tuple[str, ...] = ()
     baseline: str | None = None
     format: str = "full"
+    per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Patterns of files, and the codes that are not reported in them."""
 
     def __post_init__(self) -> None:
         for name in ("select", "ignore"):
             for code in getattr(self, name):
                 _check_code(name, code)
+        for _, codes in self.per_file_ignores:
+            for code in codes:
+                _check_code(PER_FILE, code)
         if self.format not in FORMATS:
             raise InputError(
                 f"'format' must be one of {', '.join(FORMATS)}. Got {self.format!r}. {nearest(self.format, FORMATS)}"
             )
 
-    def wants(self, code: str) -> bool:
-        """Whether findings of a rule are reported: the longest prefix decides, ignore before select."""
+    def wants(self, code: str, path: str = "") -> bool:
+        """Whether findings of a rule are reported in a file: the longest prefix decides, ignore before select."""
+        for pattern, codes in self.per_file_ignores:
+            if any(_matches(each, code) for each in codes) and _covers(pattern, path):
+                return False
         selected = max((len(each) for each in self.select if _matches(each, code)), default=-1)
         ignored = max((len(each) for each in self.ignore if _matches(each, code)), default=-1)
         return selected > ignored
+
+
+def _covers(pattern: str, path: str) -> bool:
+    """Whether a pattern fits a file or a folder that it is in."""
+    pure = PurePath(path)
+    if pure.is_relative_to(Path.cwd()):
+        pure = pure.relative_to(Path.cwd())
+    return any(fits(str(each), pattern) for each in (pure, *pure.parents))
 
 
 def _matches(prefix: str, code: str) -> bool:
@@ -93,9 +118,12 @@ def _validated(table: dict[str, Any], path: Path) -> dict[str, Any]:
         if kind is None:
             raise InputError(f"{path}: [tool.softplace.check] has no option {name!r}. {nearest(name, list(_KEYS))}")
         if kind is list:
-            if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-                raise InputError(f"{path}: '{name}' must be a list of strings. Got {value!r}.")
-            found[name] = tuple(value)
+            found[name] = _strings(value, f"{path}: '{name}'")
+        elif kind is dict:
+            if not isinstance(value, dict):
+                raise InputError(f"{path}: '{name}' must be a table of patterns and lists of codes. Got {value!r}.")
+            codes = {pattern: _strings(each, f"{path}: '{name}' of {pattern!r}") for pattern, each in value.items()}
+            found["per_file_ignores"] = tuple(codes.items())
         elif isinstance(value, str):
             found[name] = value
         else:
@@ -103,3 +131,9 @@ def _validated(table: dict[str, Any], path: Path) -> dict[str, Any]:
     if "baseline" in found:
         found["baseline"] = str(path.parent / found["baseline"])
     return found
+
+
+def _strings(value: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise InputError(f"{name} must be a list of strings. Got {value!r}.")
+    return tuple(value)

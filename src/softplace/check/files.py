@@ -8,14 +8,16 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import json
 import os
 import re
+import stat
 import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
+
+from softplace.check import notebooks
 
 SKIPPED_FOLDERS = frozenset(
     [
@@ -44,9 +46,8 @@ SKIPPED_FOLDERS = frozenset(
 SUFFIXES = (".py", ".ipynb", ".pyw")
 LARGEST = 4_000_000
 """Bytes: larger files are generated, and are reported instead of read."""
-
-_MAGIC = re.compile(r"^(\s*)(%|!|\?)(.*)$")
-_ASSIGNED_MAGIC = re.compile(r"^(\s*)([\w., ]+=\s*)(%|!)(.*)$")
+LARGEST_NOTEBOOK = 64_000_000
+"""Bytes: notebooks hold images."""
 
 
 class Unreadable(ValueError):  # noqa: N818 - says what the file is
@@ -118,110 +119,76 @@ def find(paths: list[str], excluded: tuple[str, ...], complain: dict[str, str]) 
     """Python files and notebooks under the paths, sorted, each once; `complain` gets what cannot be read."""
     seen: set[str] = set()
     for path in paths:
-        if os.path.isfile(path):
-            real = os.path.realpath(path)
-            if real not in seen:
-                seen.add(real)
-                yield os.path.normpath(path)
-            continue
-        yield from _walk(os.path.normpath(path), excluded, seen, complain)
+        if os.path.isdir(path):
+            yield from _walk(os.path.normpath(path), excluded, seen, complain)
+        elif (real := os.path.realpath(path)) not in seen:
+            seen.add(real)
+            yield os.path.normpath(path)
 
 
 def _walk(root: str, excluded: tuple[str, ...], seen: set[str], complain: dict[str, str]) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         complain[str(error.filename)] = f"cannot be read ({error.strerror})."
 
+    def wanted(path: str) -> bool:
+        return not any(fits(path, pattern) for pattern in excluded)
+
     for folder, folders, names in os.walk(root, onerror=refuse, followlinks=False):
         folders[:] = sorted(
-            name
-            for name in folders
-            if name not in SKIPPED_FOLDERS and not _excluded(os.path.join(folder, name), excluded)
+            name for name in folders if name not in SKIPPED_FOLDERS and wanted(os.path.join(folder, name))
         )
         for name in sorted(names):
             path = os.path.join(folder, name)
-            if name.endswith(SUFFIXES) and not _excluded(path, excluded):
+            if name.endswith(SUFFIXES) and wanted(path):
                 real = os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)
                 if real not in seen:
                     seen.add(real)
                     yield os.path.normpath(path)
 
 
-def _excluded(path: str, patterns: tuple[str, ...]) -> bool:
-    if not patterns:
-        return False
-    pure = Path(path)
-    return any(pure.match(pattern) or pattern.strip("/") in pure.as_posix().split("/") for pattern in patterns)
+def fits(path: str, pattern: str) -> bool:
+    """Whether a path ends as a pattern says.
+
+    >>> fits("a/tests", "tests/"), fits("a/b_old.py", "*_old.py"), fits("a/b.py", "b"), fits("a", ".")
+    (True, True, False, False)
+    """
+    pattern = pattern.strip("/")
+    return pattern not in ("", ".") and PurePath(path).match(pattern)
 
 
 def read_bytes(path: str) -> bytes:
     """A file's bytes; Unreadable when that fails or there are too many."""
+    most = LARGEST_NOTEBOOK if path.endswith(".ipynb") else LARGEST
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
+            raise Unreadable("not a regular file.")
         with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read(most + 1)
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror}).") from None
-    if len(data) > LARGEST and not path.endswith(".ipynb"):
-        raise Unreadable(f"larger than {LARGEST // 1_000_000} MB: taken for generated and not checked.")
+    if len(data) > most:
+        raise Unreadable(f"larger than {most // 1_000_000} MB: taken for generated and not checked.")
     return data
 
 
 def decode(path: str, data: bytes) -> Source:
     """The source in these bytes; Unreadable when it is not text or not a notebook."""
     if path.endswith(".ipynb"):
-        return _notebook(path, data)
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
-    except (SyntaxError, LookupError, UnicodeDecodeError):
-        # What is not UTF-8 is nearly always Latin-1 in comments; each byte is a letter there, so lines stay true.
-        text = data.decode("latin-1")
+        try:
+            return Source(path, *notebooks.joined(data))
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            raise Unreadable(f"it is not a notebook ({type(error).__name__}).") from None
+    text, _ = decoded(data)
     if "\0" in text:
         raise Unreadable("it holds zero bytes: not Python source.")
-    return Source(path, text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff"))
+    return Source(path, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _notebook(path: str, data: bytes) -> Source:
+def decoded(data: bytes) -> tuple[str, str]:
+    """Python source as text, and its encoding by mark or cookie."""
     try:
-        notebook = json.loads(data.decode("utf-8", errors="replace"))
-        cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
-        kept: list[list[str]] = []
-        starts: list[tuple[int, int]] = []
-        count = 0
-        for number, cell in enumerate(cells, 1):
-            if cell.get("cell_type") != "code":
-                continue
-            source = cell.get("source", cell.get("input", ""))
-            text = source if isinstance(source, str) else "".join(source)
-            if text.lstrip().startswith("%%") and not re.match(r"\s*%%(time|timeit|capture|prun)", text):
-                continue
-            starts.append((count + 1, number))
-            count += text.count("\n") + 1
-            kept.append([_plain_line(line) for line in text.split("\n")])
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise Unreadable(f"it is not a notebook ({type(error).__name__}).") from None
-    whole = "\n".join(line for lines in kept for line in lines)
-    if not _is_valid(whole):
-        # A cell that is not Python becomes blank, so that the others are still read.
-        whole = "\n".join(
-            line for lines in kept for line in (lines if _is_valid("\n".join(lines)) else [""] * len(lines))
-        )
-    return Source(path, whole + "\n", tuple(starts))
-
-
-def _plain_line(line: str) -> str:
-    """Magics and shell commands become `pass`, in the same place."""
-    if match := _MAGIC.match(line):
-        return f"{match[1]}pass"
-    if match := _ASSIGNED_MAGIC.match(line):
-        return f"{match[1]}{match[2]}None"
-    return f"pass  # {line}" if line.rstrip().endswith("?") and "#" not in line else line
-
-
-def _is_valid(text: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        return data.decode(encoding), encoding
+    except (SyntaxError, LookupError, UnicodeError):
+        # What is not UTF-8 is nearly always Latin-1 in comments; each byte is a letter there, so lines stay true.
+        return data.decode("latin-1"), "latin-1"

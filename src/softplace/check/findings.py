@@ -60,6 +60,8 @@ class Finding:
     message: str
     place: str = "unknown"
     related: tuple[Related, ...] = ()
+    rank: int | None = None
+    """How many dims what is normalised has, where it is known and a fix needs it."""
     fix: Fix | None = None
 
 
@@ -81,7 +83,7 @@ class Rule:
         place: str = "unknown",
         related: tuple[Related, ...] = (),
         level: Level | None = None,
-        fix: Fix | None = None,
+        rank: int | None = None,
     ) -> Finding:
         """A finding of this rule."""
         return Finding(
@@ -92,5 +94,5 @@ class Rule:
             message=message,
             place=place,
             related=related,
-            fix=fix,
+            rank=rank,
         )

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
-from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
 from softplace.check.engine import Report
-from softplace.check.findings import Finding, Fix, Level
-from softplace.check.rules import rules
+from softplace.check.findings import Edit, Finding, Fix, Level
+from softplace.check.sarif import as_sarif
+from softplace.check.sources import Sources
 from softplace.check.values import Site
 
 VERSION = 1
-Locate = Callable[[Site], tuple[int | None, int]]
-"""The cell (None when the file is no notebook) and the line of a site."""
-LinesOf = Callable[[str], list[str]]
+WIDEST = 160
+"""Characters of a source line that an excerpt shows: generated code has lines without end."""
 _COLOURS = {"error": "1;31", "warning": "1;33", "note": "1;36", "bold": "1", "dim": "2"}
-_SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 class Writer:
     """Writes one report."""
 
-    def __init__(self, report: Report, locate: Locate, lines_of: LinesOf, *, colour: bool = False) -> None:
+    def __init__(self, report: Report, sources: Sources, *, colour: bool = False) -> None:
         self.report = report
-        self.locate = locate
-        self.lines_of = lines_of
+        self.sources = sources
         self.colour = colour
 
     def write(self, form: str) -> str:
@@ -35,7 +33,7 @@ class Writer:
         if form == "json":
             return json.dumps(self.as_json(), indent=1, ensure_ascii=False)
         if form == "sarif":
-            return json.dumps(self.as_sarif(), indent=1, ensure_ascii=False)
+            return json.dumps(as_sarif(self.report, self.sources), indent=1, ensure_ascii=False)
         if form == "github":
             return "\n".join(map(self._github, self.report.findings))
         if form == "concise":
@@ -44,9 +42,9 @@ class Writer:
 
     def where(self, site: Site) -> str:
         """path:line:column, or path:cell N:line:column."""
-        cell, line = self.locate(site)
+        cell, region = self.sources.cell(site), self.sources.region(site)
         inside = "" if cell is None else f"cell {cell}:"
-        return f"{site.path}:{inside}{line}:{site.column + 1}"
+        return f"{site.path}:{inside}{region.line}:{region.column}"
 
     def paint(self, text: str, style: str) -> str:
         """Text in a colour, when the output has colours."""
@@ -86,38 +84,39 @@ class Writer:
         return "\n".join(parts)
 
     def _excerpt(self, site: Site, level: Level, message: str) -> str:
-        lines = self.lines_of(site.path)
-        _, line = self.locate(site)
-        arrow = self.paint("-->", "dim")
-        rows = [f"  {arrow} {self.where(site)}"]
+        lines = self.sources.lines(site.path)
+        region = self.sources.region(site)
+        rows = [f"  {self.paint('-->', 'dim')} {self.where(site)}"]
         if site.line <= len(lines):
-            text = lines[site.line - 1]
-            start = len(text.encode()[: site.column].decode("utf-8", "ignore"))
-            end = (
-                len(text.encode()[: site.end_column].decode("utf-8", "ignore"))
-                if site.end_line == site.line
-                else len(text)
-            )
-            shown = text.replace("\t", " ")
-            mark = self.paint("^" * max(1, end - start), str(level))
-            gutter = " " * len(str(line))
-            rows.append(f"  {line} | {shown}")
-            rows.append(f"  {gutter} | {' ' * start}{mark}{' ' + message if message else ''}")
+            start = region.column - 1
+            text = "".join(each if each.isprintable() else " " for each in lines[site.line - 1])
+            end = region.end_column - 1 if site.end_line == site.line else len(text)
+            first = max(0, start - WIDEST // 2) if len(text) > WIDEST else 0
+            shown = text[first : first + WIDEST]
+            mark = self.paint("^" * max(1, _width(text[start : min(end, first + WIDEST)])), str(level))
+            gutter = " " * len(str(region.line))
+            rows.append(f"  {region.line} | {shown}")
+            rows.append(f"  {gutter} | {' ' * _width(text[first:start])}{mark}{' ' + message if message else ''}")
         elif message:
             rows.append(f"      {message}")
         return "\n".join(rows)
 
     def _github(self, finding: Finding) -> str:
         kind = {"error": "error", "warning": "warning", "note": "notice"}[str(finding.level)]
-        cell, line = self.locate(finding.site)
-        text = finding.message if cell is None else f"cell {cell}, line {line}: {finding.message}"
+        cell, region = self.sources.cell(finding.site), self.sources.region_of_file(finding.site)
+        inside = "" if cell is None else f"cell {cell}, line {self.sources.region(finding.site).line}: "
+        text = inside + finding.message
         for each in finding.related:
             text += f"\n{self.where(each.site)}: {each.message}"
-        last = finding.site.end_line if cell is None else line
-        place = (
-            f"file={_property(finding.site.path)},line={line},endLine={max(last, line)},col={finding.site.column + 1}"
-        )
-        return f"::{kind} {place},title={_property(f'{finding.code} {finding.name}')}::{_data(text)}"
+        properties = {
+            "file": _posix(finding.site.path),
+            "line": region.line,
+            "endLine": region.end_line,
+            "col": region.column,
+            "title": f"{finding.code} {finding.name}",
+        }
+        place = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
+        return f"::{kind} {place}::{_data(text)}"
 
     def as_json(self) -> dict[str, Any]:
         """The documented schema; see docs."""
@@ -146,7 +145,7 @@ class Writer:
         }
 
     def _finding(self, finding: Finding) -> dict[str, Any]:
-        found: dict[str, Any] = {
+        return {
             "code": finding.code,
             "name": finding.name,
             "level": str(finding.level),
@@ -154,108 +153,30 @@ class Writer:
             "message": finding.message,
             "place": finding.place,
             "related": [{**self._position(each.site), "message": each.message} for each in finding.related],
-            "fix": None if finding.fix is None else _fix(finding.fix),
+            "fix": None if finding.fix is None else self._fix(finding.fix),
         }
-        return found
 
-    def _position(self, site: Site) -> dict[str, Any]:
-        cell, line = self.locate(site)
+    def _position(self, site: Site | Edit) -> dict[str, Any]:
+        region, cell = self.sources.region(site), self.sources.cell(site)
         position: dict[str, Any] = {
             "path": _posix(site.path),
-            "line": line,
-            "column": site.column + 1,
-            "end_line": line + site.end_line - site.line,
-            "end_column": site.end_column + 1,
+            "line": region.line,
+            "column": region.column,
+            "end_line": region.end_line,
+            "end_column": region.end_column,
         }
         if cell is not None:
             position["cell"] = cell
         return position
 
-    def as_sarif(self) -> dict[str, Any]:
-        """SARIF 2.1.0 (OASIS)."""
-        from softplace import __version__
-
-        known = rules()
-        order = {rule.code: at for at, rule in enumerate(known)}
-        return {
-            "$schema": _SARIF_SCHEMA,
-            "version": "2.1.0",
-            "runs": [
-                {
-                    "tool": {
-                        "driver": {
-                            "name": "softplace check",
-                            "version": __version__,
-                            "rules": [
-                                {
-                                    "id": rule.code,
-                                    "name": "".join(word.capitalize() for word in rule.name.split("-")),
-                                    "shortDescription": {"text": rule.name},
-                                    "help": {"text": rule.page, "markdown": rule.page},
-                                    "defaultConfiguration": {"level": str(rule.level)},
-                                }
-                                for rule in known
-                            ],
-                        }
-                    },
-                    "columnKind": "utf16CodeUnits",
-                    "results": [
-                        {
-                            "ruleId": finding.code,
-                            "ruleIndex": order[finding.code],
-                            "level": str(finding.level),
-                            "message": {"text": finding.message},
-                            "locations": [self._location(finding.site)],
-                            "relatedLocations": [
-                                {"id": at, "message": {"text": each.message}, **self._location(each.site)}
-                                for at, each in enumerate(finding.related)
-                            ],
-                            "properties": {"place": finding.place},
-                        }
-                        for finding in self.report.findings
-                    ],
-                    "invocations": [
-                        {
-                            "executionSuccessful": True,
-                            "toolExecutionNotifications": [
-                                {
-                                    "level": "warning",
-                                    "message": {"text": text},
-                                    "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(path)}}}],
-                                }
-                                for path, text in sorted(self.report.troubles.items())
-                            ],
-                        }
-                    ],
-                }
-            ],
-        }
-
-    def _location(self, site: Site) -> dict[str, Any]:
-        cell, line = self.locate(site)
-        lines = self.lines_of(site.path)
-        region: dict[str, Any] = {
-            "startLine": line,
-            "startColumn": _utf16(lines, site.line, site.column),
-            "endLine": line + site.end_line - site.line,
-            "endColumn": _utf16(lines, site.end_line, site.end_column),
-        }
-        location: dict[str, Any] = {
-            "physicalLocation": {"artifactLocation": {"uri": _uri(site.path)}, "region": region}
-        }
-        if cell is not None:
-            location["logicalLocations"] = [{"name": f"cell {cell}", "kind": "module"}]
-        return location
+    def _fix(self, fix: Fix) -> dict[str, Any]:
+        edits = [{**self._position(each), "text": each.text} for each in fix.edits]
+        return {"message": fix.message, "safe": fix.safe, "edits": edits}
 
 
-def _utf16(lines: list[str], line: int, column: int) -> int:
-    """A column in bytes of UTF-8 from 0, as one in UTF-16 units from 1."""
-    text = lines[line - 1] if 0 < line <= len(lines) else ""
-    return len(text.encode()[:column].decode("utf-8", "ignore").encode("utf-16-le")) // 2 + 1
-
-
-def _fix(fix: Fix) -> dict[str, Any]:
-    return {"message": fix.message, "safe": fix.safe}
+def _width(text: str) -> int:
+    """Columns of a terminal: the signs of some scripts are two wide."""
+    return sum(2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text)
 
 
 def _s(count: int) -> str:
@@ -264,12 +185,6 @@ def _s(count: int) -> str:
 
 def _posix(path: str) -> str:
     return PurePath(path).as_posix()
-
-
-def _uri(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(_posix(path))
 
 
 def _data(text: str) -> str:

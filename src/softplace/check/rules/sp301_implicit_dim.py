@@ -21,6 +21,7 @@ self.softmax = nn.Softmax(dim=1)
 torch.nn.functional, `_get_softmax_dim`; pytorch/pytorch#37399.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from softplace.check.findings import Finding, Level, Related, Rule
@@ -30,6 +31,9 @@ from softplace.check.values import Site
 
 def _find(context: Context) -> Iterator[Finding]:
     seen: set[Site] = set()
+    ranks: dict[Site, set[int | None]] = defaultdict(set)
+    for event in context.events.normalised.values():
+        ranks[event.made or event.site].add(event.result.rank)
     for event in context.events.normalised.values():
         site = event.made or event.site
         if not event.implicit or site in seen:
@@ -39,8 +43,7 @@ def _find(context: Context) -> Iterator[Finding]:
         if rank is None:
             rule = "torch takes dim 0 for 1 and 3 dims, else 1"
         else:
-            picked = 0 if rank in (0, 1, 3) else 1
-            rule = f"its input has {rank} dims, so torch takes dim {picked}"
+            rule = f"its input has {rank} dim{'' if rank == 1 else 's'}, so torch takes dim {implied_dim(rank)}"
         related = (
             () if event.made is None or event.made == event.site else (Related(site=event.site, message="called here"),)
         )
@@ -49,6 +52,7 @@ def _find(context: Context) -> Iterator[Finding]:
             f"{event.operation} without dim: {rule}. Say which dim is meant.",
             place=context.place(site),
             related=related,
+            rank=rank if len(ranks[site]) == 1 else None,
         )
     for made in context.events.constructed.values():
         if made.implicit and made.site not in seen:
@@ -57,6 +61,11 @@ def _find(context: Context) -> Iterator[Finding]:
                 f"{made.operation} without dim: torch takes dim 0 for 1 and 3 dims, else 1. Say which dim is meant.",
                 place=context.place(made.site),
             )
+
+
+def implied_dim(rank: int) -> int:
+    """The dim that torch takes for a tensor of so many dims."""
+    return 0 if rank in (0, 1, 3) else 1
 
 
 RULE = Rule(code="SP301", name="implicit-dim", level=Level.WARNING, find=_find)
