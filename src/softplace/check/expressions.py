@@ -10,6 +10,7 @@ from typing import Any
 
 from softplace.check.attributes import Attributes
 from softplace.check.calls import NOT_TRAINING, STARRED, TRAINING, boolean
+from softplace.check.folding import LONGEST_INTEGER, LONGEST_TEXT
 from softplace.check.state import Frame
 from softplace.check.values import (
     FALSE,
@@ -39,6 +40,7 @@ from softplace.check.values import (
     integer,
     join,
     options,
+    row,
 )
 from softplace.check.words import words_of
 
@@ -196,7 +198,10 @@ class Expressions(Attributes):
         return join(found or [UNKNOWN], chosen=parts > 1)
 
     def constant(self, node: ast.Constant, frame: Frame) -> Value:
-        return NONE if node.value is None else Constant(node.value)
+        value = node.value
+        if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:  # it could not even be printed
+            return UNKNOWN
+        return NONE if value is None else Constant(value)
 
     def sequence(self, node: ast.Tuple | ast.List | ast.Set, frame: Frame) -> Value:
         elements: list[Value] = []
@@ -211,7 +216,7 @@ class Expressions(Attributes):
                     rest = UNKNOWN
             else:
                 elements.append(self.evaluate(each, frame))
-        return Items(tuple(elements), rest, not isinstance(node, ast.Tuple))
+        return row(elements, rest, not isinstance(node, ast.Tuple))
 
     def mapping(self, node: ast.Dict, frame: Frame) -> Value:
         entries: dict[Any, Value] = {}
@@ -457,7 +462,8 @@ class Expressions(Attributes):
                 parts = []
                 break
             parts.append(str(value.value))
-        return Constant("".join(parts)) if parts else UNKNOWN
+        whole = "".join(parts)
+        return Constant(whole) if parts and len(whole) <= LONGEST_TEXT else UNKNOWN
 
     def starred(self, node: ast.Starred, frame: Frame) -> Value:
         return self.evaluate(node.value, frame)

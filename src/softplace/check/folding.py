@@ -9,6 +9,9 @@ from typing import Any
 
 from softplace.check.values import UNKNOWN, Constant, Value
 
+LONGEST_TEXT = 10_000
+LONGEST_INTEGER = 1_000
+"""Bits: a loop of products or sums can make numbers and texts that fill the memory."""
 _FOLD: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -26,7 +29,9 @@ def folded(kind: type[ast.operator], left: Any, right: Any) -> Value:
         return UNKNOWN
     if isinstance(left, str) != isinstance(right, str) or (isinstance(left, str) and kind is not ast.Add):
         return UNKNOWN
-    if isinstance(left, str) and isinstance(right, str) and len(left) + len(right) > 10_000:
+    if isinstance(left, str) and isinstance(right, str) and len(left) + len(right) > LONGEST_TEXT:
+        return UNKNOWN
+    if any(isinstance(each, int) and each.bit_length() > LONGEST_INTEGER for each in (left, right)):
         return UNKNOWN
     try:
         return Constant(function(left, right))

@@ -40,6 +40,7 @@ from softplace.check.values import (
     integer,
     join,
     options,
+    row,
     tensors,
 )
 from softplace.check.words import words_of
@@ -411,11 +412,11 @@ class Operations(State):
         if isinstance(left, Constant) and isinstance(right, Constant):
             return folded(kind, left.value, right.value)
         if isinstance(left, Items) and isinstance(right, Items) and kind is ast.Add:
-            return Items((*left.elements, *right.elements), left.rest or right.rest, left.mutable)
+            return row((*left.elements, *right.elements), left.rest or right.rest, left.mutable)
         if isinstance(left, Items) and kind is ast.Mult:
             times = integer(right)
             if times is not None and 0 <= times <= 16:
-                return Items(left.elements * times, left.rest, left.mutable)
+                return row(left.elements * times, left.rest, left.mutable)
             return Items((), join([*left.elements, *([left.rest] if left.rest else [])] or [UNKNOWN]), left.mutable)
         if isinstance(left, Union) or isinstance(right, Union):
             found = [

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_OPTIONS = 8
 MOST_HOPS = 8
+MOST_ELEMENTS = 256
 
 
 class Site(NamedTuple):
@@ -369,6 +370,14 @@ def join(values: list[Value], *, chosen: bool = False) -> Value:
     if len(found) > MOST_OPTIONS:
         return Unknown("too many possible values")
     return Union(tuple(found.values()), chosen)
+
+
+def row(elements: list[Value] | tuple[Value, ...], rest: Value | None, mutable: bool) -> Items:
+    """A tuple or list of these elements; of very many the later ones are only known as what any further one is."""
+    if len(elements) <= MOST_ELEMENTS:
+        return Items(tuple(elements), rest, mutable)
+    further = [*elements[MOST_ELEMENTS:], *([] if rest is None else [rest])]
+    return Items(tuple(elements[:MOST_ELEMENTS]), join(further), mutable)
 
 
 def constant(value: Value | None) -> Any:
