@@ -201,6 +201,18 @@ def test_processes_find_what_one_finds(tmp_path: Path) -> None:
     assert alone.softmaxes == shared.softmaxes
 
 
+def test_processes_import_nothing_of_the_folder_that_they_run_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(300):
+        (tmp_path / f"n{number}.py").write_text(HEAD + "F.softmax(x)\n")
+    for name in ("pickle", "dataclasses", "softplace"):
+        (tmp_path / f"{name}.py").write_text("open('made', 'w').close()\nraise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert len(report(tmp_path, jobs=2).findings) == 300
+    assert not (tmp_path / "made").exists()
+
+
 def test_nothing_of_the_project_is_run_and_torch_is_not_imported(tmp_path: Path) -> None:
     import subprocess
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pickle
@@ -87,7 +88,8 @@ def _shared(project: Project, paths: list[str], jobs: int) -> Events:
     workers: list[subprocess.Popen[bytes]] = []
     try:
         for part in parts[1:]:
-            command = [sys.executable, "-m", "softplace.check._worker"]
+            # -P: without it, modules of the folder that the command runs in would be imported, and so run.
+            command = [sys.executable, "-P", "-m", "softplace.check._worker"]
             workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
             _ask(workers[-1], pickle.dumps((list(project.shown.values()), part)))
         events = interpreted(project, parts[0])
@@ -111,7 +113,7 @@ def _ask(worker: subprocess.Popen[bytes], question: bytes) -> None:
     """Give a process its work; it answers when it is done."""
     stdin, worker.stdin = worker.stdin, None
     if stdin is not None:
-        with stdin:
+        with contextlib.suppress(BrokenPipeError), stdin:  # it ended early: its part is done here
             stdin.write(question)
 
 
