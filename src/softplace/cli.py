@@ -174,19 +174,19 @@ def check(
 ) -> None:
     """Find misplaced softmaxes in code, without running it. Exit code 0: none, 1: findings, 2: an error."""
     from softplace.check import config
-    from softplace.check.command import check_command
+    from softplace.check.command import check_command, without_traceback
 
     chosen = paths or ["."]
-    settings = config.load(
-        chosen[0] if stdin_filename is None else stdin_filename,
-        select=config.split(select),
-        ignore=config.split(ignore),
-        exclude=config.split(exclude),
-        format=format,
-        baseline=baseline,
-    )
     code = 1  # where the reader of the output went before its end
-    with reported():
+    with reported(), without_traceback():
+        settings = config.load(
+            chosen[0] if stdin_filename is None else stdin_filename,
+            select=config.split(select),
+            ignore=config.split(ignore),
+            exclude=config.split(exclude),
+            format=format,
+            baseline=baseline,
+        )
         code = check_command(
             chosen,
             settings,

@@ -79,6 +79,40 @@ def test_the_dim_that_torch_takes_is_written_out(before: str, after: str, comman
     assert "SP301" not in command("check", "--format", "concise").out
 
 
+def test_a_statement_that_would_do_nothing_goes(command: Command) -> None:
+    text = HEAD + (
+        "def f(x, y, z):\n    if z:\n        x = F.softmax(x, dim=1)\n    else:\n        x = F.softmax(\n"
+        "            x, dim=1\n        )\n        # kept\n        pass\n    return F.cross_entropy(x, y)\n"
+    )
+    Path("code.py").write_text(text)
+    assert command("check", "--unsafe-fixes").err == "2 fixed.\n"
+    assert Path("code.py").read_text() == HEAD + (
+        "def f(x, y, z):\n    if z:\n        x = x\n    else:\n        # kept\n        pass\n"
+        "    return F.cross_entropy(x, y)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "safe", "unsafe"),
+    [
+        ("F.softmax(x, dim=1).argmax(dim=1)", True, True),
+        ("F.softmax(x, k).argmax(axis=k)", True, True),
+        ("F.softmax(x, dim=-1).argmax(1)", False, True),
+        ("F.softmax(x, dim=0).argmax(1)", False, False),
+        ("F.softmax(x, dim=1).argmax()", False, False),
+        ("F.softmax(x, k).argmax(1)", False, False),
+        ("F.softmax(x).argmax(1)", False, False),
+    ],
+)
+def test_argmax_is_that_of_the_scores_over_the_same_dim_only(
+    text: str, safe: bool, unsafe: bool, command: Command
+) -> None:
+    Path("code.py").write_text(f"{HEAD}z = {text}\n")
+    found = json.loads(command("check", "--select", "SP402", "--format", "json").out)["findings"]
+    fixes = [each["fix"] for each in found if each["fix"] is not None]
+    assert [fix["safe"] for fix in fixes] == [safe] * unsafe
+
+
 NOT_FIXED = [
     "F.softmax(x)",
     "F.softmax((y.view(-1, 3)))",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TextIO
 
@@ -16,7 +19,7 @@ from softplace.check.engine import Report, check
 from softplace.check.files import find
 from softplace.check.findings import Finding, Level
 from softplace.check.fixes import Fixer
-from softplace.check.formats import Writer
+from softplace.check.formats import Writer, printable
 from softplace.check.patching import difference, mended, write
 from softplace.check.project import Project
 from softplace.check.rules import rules
@@ -83,6 +86,21 @@ class Run:
         ]
 
 
+@contextmanager
+def without_traceback() -> Iterator[None]:
+    """A mistake of the checker itself is one line, which says where it is."""
+    try:
+        yield
+    except (InputError, OSError):  # an OSError is that of the output, which the caller tells apart
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"internal error: {type(error).__name__}: {error} ({os.path.basename(last.filename)}:{last.lineno}). "
+            "Please report it; --exclude leaves the file out that causes it."
+        ) from error
+
+
 def check_command(
     paths: list[str],
     settings: Config,
@@ -102,7 +120,7 @@ def check_command(
     err: TextIO | None = None,
 ) -> int:
     """Check, print, and give the exit code: 0 clean, 1 findings (with `diff`: fixes)."""
-    out, err = out or sys.stdout, err or sys.stderr
+    out, err = out or sys.stdout or io.StringIO(), err or sys.stderr or io.StringIO()  # the shell may have closed them
     fixing = fix or unsafe_fixes or diff
     _refuse_what_does_not_go_together(
         {
@@ -174,7 +192,7 @@ def _print(
 ) -> None:
     form = run.settings.format
     for path, text in sorted(report.troubles.items()):
-        print(f"warning: {path}: {text}", file=err)
+        print(f"warning: {printable(path)}: {text}", file=err)
     writer = Writer(report, run.sources, colour=form in ("full", "concise") and _has_colours(out))
     text = writer.write(form)
     if text:
@@ -203,7 +221,8 @@ def rule_command(code: str | None, form: str = "text", show: Callable[[str], Non
     known = rules()
     chosen = [rule for rule in known if code is None or code.upper() == rule.code or code.lower() == rule.name]
     if not chosen:
-        names = [name for rule in known for name in (rule.code, rule.name)]
+        by_code = str(code).upper().startswith("SP")
+        names = [rule.code if by_code else rule.name for rule in known]
         raise InputError(f"There is no rule {code!r}. {nearest(str(code), names)}")
     if form == "json":
         pages = [{"code": rule.code, "name": rule.name, "level": str(rule.level), "page": rule.page} for rule in chosen]

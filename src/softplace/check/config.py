@@ -37,6 +37,8 @@ class Config:
     """Patterns of files, and the codes that are not reported in them."""
 
     def __post_init__(self) -> None:
+        if not self.select:
+            raise InputError("'select' must name a rule, or ALL. Got none, which would find nothing anywhere.")
         for name in ("select", "ignore"):
             for code in getattr(self, name):
                 _check_code(name, code)
@@ -103,11 +105,13 @@ def _table(start: Path) -> dict[str, Any]:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read ({error}). Mend it, or check from another folder.") from None
-        table = (
-            data.get("tool", {}).get("softplace", {}).get("check") if isinstance(data.get("tool", {}), dict) else None
-        )
+        table: Any = data
+        for name in ("tool", "softplace", "check"):
+            table = table.get(name) if isinstance(table, dict) else None
         if isinstance(table, dict):
             return _validated(table, path)
+        if table is not None:
+            raise InputError(f"{path}: [tool.softplace.check] must be a table. Got {table!r}.")
     return {}
 
 

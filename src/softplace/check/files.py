@@ -128,7 +128,7 @@ def find(paths: list[str], excluded: tuple[str, ...], complain: dict[str, str]) 
 
 def _walk(root: str, excluded: tuple[str, ...], seen: set[str], complain: dict[str, str]) -> Iterator[str]:
     def refuse(error: OSError) -> None:
-        complain[str(error.filename)] = f"cannot be read ({error.strerror})."
+        complain[os.path.normpath(str(error.filename))] = f"cannot be read ({error.strerror})."
 
     def wanted(path: str) -> bool:
         return not any(fits(path, pattern) for pattern in excluded)

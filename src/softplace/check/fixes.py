@@ -10,6 +10,7 @@ import ast
 import io
 import re
 import tokenize
+from collections.abc import Iterator
 
 from softplace.check.engine import Placed
 from softplace.check.findings import Edit, Finding, Fix
@@ -33,6 +34,7 @@ class Fixer:
         self.sources = sources
         self.shown = set(sources.project.shown.values())
         self._calls: dict[str, dict[tuple[Place, Place], ast.Call]] = {}
+        self._assigned: dict[str, dict[int, ast.Assign]] = {}
 
     def plan(self, finding: Finding) -> Fix | None:
         """How a finding can be mended; None when it cannot be by itself, or a comment would be lost."""
@@ -41,7 +43,7 @@ class Fixer:
         if finding.code == "SP201":
             fix = self._log_of_softmax(finding.site, softmax)
         elif finding.code == "SP402" and finding.related and _inside(finding.site, softmax):
-            fix = self._dropped(finding.site, "Leave the softmax out.", safe=True)
+            fix = self._dropped_before_argmax(finding.site, softmax)
         elif finding.code == "SP102" and _inside(softmax, finding.site):
             fix = self._dropped(softmax, "Leave the log-softmax out: the loss takes it.", safe=True)
         elif finding.code in _DROPPED and self._only_loss(softmax, finding.site):
@@ -60,8 +62,9 @@ class Fixer:
         """The call at a site."""
         if site.path not in self._calls:
             source = self.sources.of(site.path) if site.path in self.shown else None
-            nodes = () if source is None else ast.walk(source.tree())
+            nodes = [] if source is None else list(ast.walk(source.tree()))
             self._calls[site.path] = {_span(node): node for node in nodes if isinstance(node, ast.Call)}
+            self._assigned[site.path] = {id(each.value): each for node in nodes for each in _spare_assignments(node)}
         return self._calls[site.path].get(((site.line, site.column), (site.end_line, site.end_column)))
 
     def _text(self, path: str, start: Place, end: Place) -> str:
@@ -106,7 +109,39 @@ class Fixer:
         given = self._given(call) if name in ("softmax", "log_softmax", "sigmoid") else None
         if given is None or isinstance(given, ast.Starred):
             return None
+        whole = self._statement(softmax.path, call, given)
+        if whole is not None:
+            return Fix(message=message, edits=(whole,), safe=safe)
         return Fix(message=message, edits=self._kept(softmax.path, call, given), safe=safe)
+
+    def _statement(self, path: str, call: ast.Call, given: ast.expr) -> Edit | None:
+        """The edit that takes out `x = softmax(x)` on lines of its own, where its block has other statements."""
+        statement = self._assigned[path].get(id(call))
+        lines = self.sources.lines(path)
+        if statement is None or ast.unparse(statement.targets[0]) != ast.unparse(given):
+            return None
+        last, column = statement.end_lineno or 0, statement.end_col_offset or 0
+        alone = self._text(path, (statement.lineno, 0), (statement.lineno, statement.col_offset)).strip() == ""
+        if not alone or self._text(path, (last, column), (last, len(lines[last - 1].encode()))).strip():
+            return None
+        return _edit(path, (statement.lineno, 0), (last + 1, 0), "") if last < len(lines) else None
+
+    def _dropped_before_argmax(self, softmax: Site, argmax: Site) -> Fix | None:
+        """An argmax is that of the scores when it is taken over the dim that was normalised."""
+        inner, outer = self._call(softmax), self._call(argmax)
+        if inner is None or outer is None:
+            return None
+        message = f"Leave the {_last(inner.func)} out."
+        one = _dim(inner, isinstance(inner.func, ast.Attribute) and self._given(inner) is inner.func.value)
+        other = _dim(outer, isinstance(outer.func, ast.Attribute) and _holds(outer.func.value, inner))
+        if one is None or other is None:
+            return None
+        if ast.dump(one) == ast.dump(other):
+            return self._dropped(softmax, message, safe=True)
+        first, second = _integer(one), _integer(other)
+        if first is None or second is None or (first < 0) == (second < 0):
+            return None
+        return self._dropped(softmax, message, safe=False)  # counted from both ends, the two may be one dim
 
     def _kept(self, path: str, outer: ast.expr, inner: ast.expr) -> tuple[Edit, ...]:
         """Edits that leave of an expression one in it."""
@@ -164,6 +199,14 @@ class Fixer:
         )
 
 
+def _spare_assignments(node: ast.AST) -> Iterator[ast.Assign]:
+    """The assignments to one name in the blocks of a statement that have other statements too."""
+    for name in ("body", "orelse", "finalbody"):
+        block = getattr(node, name, None)
+        if isinstance(block, list) and len(block) > 1:
+            yield from (each for each in block if isinstance(each, ast.Assign) and len(each.targets) == 1)
+
+
 def _inside(inner: Site, outer: Site) -> bool:
     return (
         inner.path == outer.path
@@ -205,6 +248,25 @@ def _has_comment(text: str) -> bool:
         return any(token.type == tokenize.COMMENT for token in tokenize.generate_tokens(io.StringIO(text).readline))
     except (tokenize.TokenError, SyntaxError):  # a piece of an expression ends within brackets
         return True
+
+
+def _holds(outer: ast.expr, inner: ast.expr) -> bool:
+    return any(node is inner for node in ast.walk(outer))
+
+
+def _dim(call: ast.Call, method: bool) -> ast.expr | None:
+    """The dim that a call names; a method's comes first."""
+    named = next((each.value for each in call.keywords if each.arg in ("dim", "axis")), None)
+    at = 0 if method else 1
+    return named if named is not None or len(call.args) <= at else call.args[at]
+
+
+def _integer(node: ast.expr) -> int | None:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        return None
+    return value if isinstance(value, int) else None
 
 
 def _last(node: ast.expr) -> str:

@@ -44,7 +44,7 @@ class Writer:
         """path:line:column, or path:cell N:line:column."""
         cell, region = self.sources.cell(site), self.sources.region(site)
         inside = "" if cell is None else f"cell {cell}:"
-        return f"{site.path}:{inside}{region.line}:{region.column}"
+        return f"{printable(site.path)}:{inside}{region.line}:{region.column}"
 
     def paint(self, text: str, style: str) -> str:
         """Text in a colour, when the output has colours."""
@@ -172,6 +172,11 @@ class Writer:
     def _fix(self, fix: Fix) -> dict[str, Any]:
         edits = [{**self._position(each), "text": each.text} for each in fix.edits]
         return {"message": fix.message, "safe": fix.safe, "edits": edits}
+
+
+def printable(path: str) -> str:
+    """A path on one line that cannot steer a terminal."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in path)
 
 
 def _width(text: str) -> int:
