@@ -145,15 +145,72 @@ def test_configuration_is_read_from_pyproject_and_given_options_win(command: Com
         ('select = "SP1"', "'select' must be a list of strings. Got 'SP1'."),
         ('select = ["X"]', "'select' must hold rule codes or their beginnings (SP1, SP101), or ALL. Got 'X'."),
         ('format = "xml"', "'format' must be one of full, concise, json, sarif, github. Got 'xml'."),
+        ("select = []", "'select' must name a rule, or ALL. Got none"),
         ("select = [", "pyproject.toml cannot be read"),
+        ('per-file-ignores = ["a"]', "'per-file-ignores' must be a table of patterns and lists of codes. Got ['a']."),
+        ('per-file-ignores = {a = "SP1"}', "'per-file-ignores' of 'a' must be a list of strings. Got 'SP1'."),
+        ('per-file-ignores = {a = ["X"]}', "'per-file-ignores' must hold rule codes"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_one_line(table: str, message: str, command: Command) -> None:
     Path("pyproject.toml").write_text(f"[tool.softplace.check]\n{table}\n")
     done = command("check")
+    Path("pyproject.toml").write_text("[tool.softplace]\ncheck = 3\n")
+    assert "[tool.softplace.check] must be a table. Got 3." in command.refused("check")
+    Path("pyproject.toml").write_text("tool = 3\n")
+    assert command("check").code == 0
     assert done.code == 2
     assert message in done.err
     assert done.err.count("\n") == 1
+
+
+def test_codes_can_be_ignored_per_file(command: Command) -> None:
+    Path("tests").mkdir()
+    Path("tests/bad.py").write_text(WRONG)
+    Path("bad.py").write_text(WRONG)
+    Path("pyproject.toml").write_text('[tool.softplace.check.per-file-ignores]\n"tests" = ["SP1"]\n"bad*" = ["SP3"]\n')
+    out = command("check", "--format", "concise", "--quiet").out
+    assert [line.split(":")[0] for line in out.splitlines()] == ["bad.py"]
+    assert command("check", str(Path("tests/bad.py").absolute())).code == 0
+
+
+def test_folders_above_what_is_checked_are_not_excluded(command: Command) -> None:
+    Path("old/src/old").mkdir(parents=True)
+    Path("old/src/bad.py").write_text(WRONG)
+    Path("old/src/old/bad.py").write_text(WRONG)
+    assert "1 file," in command("check", str(Path("old/src").absolute()), "--exclude", "old").out
+
+
+def test_standard_input_is_a_file_of_its_folder(command: Command) -> None:
+    Path("sub").mkdir()
+    Path("sub/model.py").write_text(HEAD + "def net(x):\n    return F.softmax(x, dim=1)\n")
+    text = (HEAD + "from model import net\nloss = F.cross_entropy(net(x), y)\n").encode()
+    done = command("check", "-", "--stdin-filename", "sub/main.py", "--format", "concise", stdin=text)
+    assert done.code == 1
+    assert done.out.startswith("sub/main.py:5:8: error SP101")
+    assert command("check", "-", stdin=text).code == 0
+    assert (
+        "+loss = F.cross_entropy(x, y)" in command("check", "-", "--diff", "--unsafe-fixes", stdin=WRONG.encode()).out
+    )
+    for options in (("-", "sub"), ("-", "--fix"), ("sub", "--stdin-filename", "x.py")):
+        assert "cannot be used" in command.refused("check", *options, stdin=text)
+
+
+def test_quiet_and_exit_zero(command: Command) -> None:
+    Path("bad.py").write_text(WRONG)
+    assert command("check", "--quiet", "--format", "concise").out.count("\n") == 1
+    assert command("check", "--exit-zero").code == 0
+    Path("bad.py").write_text(HEAD)
+    assert command("check", "--quiet").out == ""
+
+
+def test_a_mistake_of_the_checker_is_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("boo")
+
+    monkeypatch.setattr("softplace.check.engine.softmaxes", broken)
+    Path("bad.py").write_text(WRONG)
+    assert "internal error: RuntimeError: boo (test_command.py:" in command.refused("check", "--no-cache")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +239,26 @@ def test_a_baseline_reports_only_what_is_new(command: Command) -> None:
     assert [line.split(" ")[2] for line in out.splitlines()[:-1]] == ["SP103", "SP101"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"findings": 3}', None])
+def test_a_baseline_holds_wherever_the_command_is_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        Path(name).mkdir()
+        Path(name, "bad.py").write_text(WRONG)
+    command("check", "--baseline", "known.json", "--update-baseline")
+    known = json.loads(Path("known.json").read_text())["findings"]
+    text = "loss = F.cross_entropy(F.softmax(x, dim=1), y)"
+    assert known == {f"SP101|one/bad.py|{text}": 1, f"SP101|two/bad.py|{text}": 1}
+    assert command("check", str(Path.cwd()), "--baseline", "known.json").code == 0
+    monkeypatch.chdir("one")
+    assert command("check", ".", "--baseline", "../known.json").code == 0
+    Path("bad.py").write_text(HEAD)
+    assert command("check", ".", "--baseline", "../known.json", "--update-baseline").code == 0
+    assert set(json.loads(Path("../known.json").read_text())["findings"]) == {f"SP101|two/bad.py|{text}"}
+    Path("../two/bad.py").unlink()
+    command("check", ".", "--baseline", "../known.json", "--update-baseline")
+    assert json.loads(Path("../known.json").read_text())["findings"] == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"findings": 3}', '{"findings": {"x": 1}}', None])
 def test_a_baseline_that_cannot_be_read_is_one_line(text: str | None, command: Command) -> None:
     Path("bad.py").write_text(WRONG)
     if text is not None:
@@ -241,6 +317,10 @@ def test_rules_are_printed(command: Command) -> None:
     done = command("rule", "SP999")
     assert done.code == 2
     assert "There is no rule 'SP999'." in done.err
+    assert [each["code"] for each in json.loads(command("rule", "--format", "json").out)] == [r.code for r in rules()]
+    (page,) = json.loads(command("rule", "softmax-into-nll", "--format", "json").out)
+    assert (page["code"], page["level"]) == ("SP103", "error")
+    assert "'format' must be one of text, json." in command.refused("rule", "--format", "xml")
     shown: list[str] = []
     rule_command("kl-div-log-target", show=shown.append)
     assert shown[0].startswith("# SP109")
