@@ -220,6 +220,8 @@ def test_a_mistake_of_the_checker_is_one_line(command: Command, monkeypatch: pyt
         ("# softplace: ignore", 0),
         ("# softplace: ignore[SP1, SP301]", 0),
         ("# softplace: ignore[SP301]", 1),
+        ("# softplace: ignore [SP301]", 1),
+        ("# softplace: ignored", 1),
         ("# softplace: ignore-file[SP1]", 0),
         ("# ignore", 1),
     ],

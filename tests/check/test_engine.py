@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -171,9 +172,70 @@ def test_unusual_files_are_a_line_each_and_the_rest_is_checked(tmp_path: Path) -
     assert "good.py" not in names
 
 
-def test_notebooks_have_cells_and_magics(tmp_path: Path) -> None:
-    import json
+@pytest.mark.parametrize("name", ["pipe.py", "pipe.ipynb"])
+def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    assert list(report(tmp_path).troubles.values()) == ["not a regular file."]
 
+
+@pytest.mark.parametrize("cookie", ["rot13", "idna", "undefined", "utf-16", "nope", "unicode_escape"])
+def test_any_encoding_is_survived(cookie: str, tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_bytes(f"# coding: {cookie}\n{HEAD}F.softmax(x)\n".encode())
+    found = report(tmp_path)
+    assert len(found.findings) + len(found.troubles) == 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "d = (F.softmax(x, dim=1),)\n" + "d = d + d\n" * 50,
+        "d = [F.softmax(x, dim=1)]\n" + "d = [*d, *d]\n" * 50,
+        "d = [F.softmax(x, dim=1)]\n" + "d = d * 16\n" * 20,
+    ],
+)
+def test_lists_that_double_do_not_fill_the_memory(lines: str, tmp_path: Path) -> None:
+    assert codes(tmp_path, lines + "F.cross_entropy(d[0], y)\n")[0][1] == "SP101"
+
+
+def test_numbers_and_texts_that_double_do_not_fill_the_memory(tmp_path: Path) -> None:
+    text = "n, s = 2, 'softmax'\n" + "n = n * n\ns = f'{s}{s}'\n" * 60 + f"m = 0x{'f' * 5000}\nt = f'{{m}}{{n}}'\n"
+    assert codes(tmp_path, text + "F.softmax(x)\n") == [(124, "SP301")]
+    assert report(tmp_path).troubles == {}
+
+
+NOTEBOOKS: list[dict[str, object]] = [
+    {},
+    {"cells": None},
+    {"cells": {"softmax": 1}},
+    {"cells": [1]},
+    {"cells": [{"cell_type": "code"}]},
+    {"cells": [{"cell_type": "code", "source": None}]},
+    {"cells": [{"cell_type": "code", "source": [1]}]},
+    {"worksheets": []},
+    {"cells": [{"cell_type": "code", "source": "x = '\ud800'\nsoftmax = '\0'"}]},
+]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_notebooks_broken_in_any_way_are_survived(notebook: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "n.ipynb").write_text(json.dumps(notebook | {"metadata": "softmax"}))
+    (tmp_path / "good.py").write_text(HEAD + "F.softmax(x)\n")
+    found = report(tmp_path)
+    assert [each.code for each in found.findings] == ["SP301"]
+    assert not any("internal error" in text for text in found.troubles.values())
+
+
+def test_large_notebooks_and_those_of_other_languages(tmp_path: Path) -> None:
+    cell = {"cell_type": "code", "source": HEAD + "F.softmax(x)\n", "outputs": ["x" * 5_000_000]}
+    (tmp_path / "large.ipynb").write_text(json.dumps({"cells": [cell]}))
+    other = {"cells": [cell | {"outputs": []}], "metadata": {"kernelspec": {"language": "R"}}}
+    (tmp_path / "r.ipynb").write_text(json.dumps(other))
+    found = report(tmp_path)
+    assert [Path(each.site.path).name for each in found.findings] == ["large.ipynb"]
+    assert found.troubles == {}
+
+
+def test_notebooks_have_cells_and_magics(tmp_path: Path) -> None:
     cells = [
         {"cell_type": "markdown", "source": "softmax"},
         {"cell_type": "code", "source": ["%matplotlib inline\n", "!pip install torch\n", HEAD]},

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from softplace.check.findings import Finding
 from softplace.check.values import Site
 
-_LINE = re.compile(r"#\s*softplace:\s*ignore(?!-file)(?:\[([^\]]*)\])?")
-_FILE = re.compile(r"#\s*softplace:\s*ignore-file(?:\[([^\]]*)\])?")
+_LINE = re.compile(r"#\s*softplace:\s*ignore\b(?!-file)\s*(?:\[([^\]]*)\])?")
+_FILE = re.compile(r"#\s*softplace:\s*ignore-file\b\s*(?:\[([^\]]*)\])?")
 LONGEST = 40
 """Lines of a finding that are looked through for a comment."""
 
