@@ -135,6 +135,8 @@ class Attributes(Calls):
                 return Unknown("a property of a tensor")
             if name in ("values", "logits"):
                 return value
+        if isinstance(value, Function) and name == "__name__":
+            return Constant(value.scope.rsplit(".", 1)[-1])
         if isinstance(value, LibraryObject | Chain | Instance) and name == "module":
             return value
         return Method(value, name)
@@ -178,8 +180,12 @@ class Attributes(Calls):
 
     def registry(self, value: ModuleValue) -> Entries:
         """The names of a module as a dict: what `models.__dict__[name]` looks in."""
-        frame = self.run_module(value.module)
-        found = {name: self.module_name(value.module, name) or UNKNOWN for name in list(frame.variables)}
+        names: dict[str, None] = {}
+        modules = [value.module]
+        for module in modules:
+            names |= dict.fromkeys(self.run_module(module).variables)
+            modules.extend(each for each in module.stars if each not in modules)
+        found = {name: self.module_name(value.module, name) or UNKNOWN for name in names}
         parts: dict[Any, Value] = {
             name: each for name, each in found.items() if isinstance(each, ClassValue | Function)
         }

@@ -81,6 +81,7 @@ class Calls(LibraryCalls):
             return self.call_library(callee.name, arguments, keywords, site)
         if isinstance(callee, Method):
             return self.call_method(callee, arguments, keywords, site)
+        self.paired_by_framework(arguments, keywords, site)
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
         return Unknown(callee.reason if isinstance(callee, Unknown) else "a call that could not be resolved")
@@ -117,6 +118,9 @@ class Calls(LibraryCalls):
             return self.memory[where]
         if where in self.running or self.depth > DEPTH:
             return Unknown("a class that builds itself")
+        if "typing.NamedTuple" in cls.outside():
+            names = fields(cls)
+            return Entries(dict(zip(names, arguments, strict=False)) | {n: v for n, v in keywords.items() if n in names})
         made = Instance(cls, site)
         self.running.add(where)
         self.constructing.add(id(made))
@@ -142,11 +146,7 @@ class Calls(LibraryCalls):
         if any(name.endswith(("nn.Sequential", "Sequential")) for name in outside):
             made.attributes["__main__chain"] = self.chain(arguments)
             return
-        names = [
-            statement.target.id
-            for statement in made.cls.node.body
-            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-        ]
+        names = fields(made.cls)
         made.attributes.update(zip(names, arguments, strict=False))
         made.attributes.update({name: value for name, value in keywords.items() if name in names or not outside})
 
@@ -353,6 +353,15 @@ _BOOLS = {True: TRUE, False: FALSE}
 def boolean(value: bool) -> Constant:
     """True or False as a value."""
     return _BOOLS[value]
+
+
+def fields(cls: ClassValue) -> list[str]:
+    """The fields of a dataclass or NamedTuple, in order."""
+    return [
+        statement.target.id
+        for statement in cls.node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    ]
 
 
 def lacks(function: Function, arguments: list[Value], keywords: dict[str, Value]) -> bool:

@@ -62,6 +62,7 @@ def interpreted(project: Project, paths: Iterable[str]) -> Events:
     gc.disable()  # trees and values live as long as the run; collecting them costs a third of the time
     try:
         interpreter = Interpreter(project)
+        interpreter.prepare()
         for path in paths:
             if not interpreter.relevance.file(path):
                 continue

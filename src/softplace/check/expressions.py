@@ -125,6 +125,10 @@ class Expressions(Attributes):
                 keywords.update({name: each for name, each in value.entries.items() if isinstance(name, str)})
             else:
                 keywords["**"] = UNKNOWN
+        if isinstance(callee, Method) and callee.name == "detach" and isinstance(node.func, ast.Attribute):
+            drawn = callee.receiver if isinstance(node.func.value, ast.Call) else None
+            if isinstance(drawn, Tensor) and drawn.made_by == "gumbel_softmax" and not self.inference:
+                self.use(drawn, "detached", site)
         if isinstance(callee, Library) and callee.name.endswith(".sqrt") and len(node.args) == 1:
             return self.root(arguments[0], node.args[0], frame, inverse=False)
         return self.call(callee, arguments, keywords, site)
@@ -167,6 +171,13 @@ class Expressions(Attributes):
 
     def globals_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
         return self.registry(ModuleValue(frame.module)) if not node.args else None
+
+    def eval_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
+        """eval(name): one of the classes and functions that the file knows."""
+        if len(node.args) != 1:
+            return None
+        name = constant(self.evaluate(node.args[0], frame))
+        return self.lookup(name, frame) if isinstance(name, str) else self.any_of(self.registry(ModuleValue(frame.module)))
 
     def isinstance_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
         if len(node.args) != 2:
@@ -518,6 +529,7 @@ _SPECIAL: dict[str, Callable[[Any, ast.Call, Frame, Site], Value | None]] = {
     "globals": Expressions.globals_call,
     "hasattr": Expressions.hasattr_call,
     "isinstance": Expressions.isinstance_call,
+    "eval": Expressions.eval_call,
 }
 _BUILTINS = frozenset(
     [

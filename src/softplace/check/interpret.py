@@ -8,17 +8,20 @@ followed and joined. Nothing of the checked code is ever executed.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from typing import Any
 
 from softplace.check.calls import NOT_TRAINING, TRAINING
 from softplace.check.events import Constructed
 from softplace.check.expressions import Expressions
+from softplace.check.library import HEADS
 from softplace.check.names import NORMALISER_LAYERS, NORMALISERS, SOFTMAX_NAMES
 from softplace.check.project import Module
 from softplace.check.state import STEPS, Exhausted, Frame, Lazy, merged
 from softplace.check.values import (
     UNKNOWN,
+    Bound,
     Chain,
     ClassValue,
     Constant,
@@ -29,6 +32,7 @@ from softplace.check.values import (
     Kind,
     Library,
     LibraryObject,
+    Method,
     Site,
     Tensor,
     Unknown,
@@ -40,11 +44,20 @@ from softplace.check.values import (
 )
 
 LONGEST_LOOP = 16
+_REGISTERING = re.compile(rb"^@[\w.]*regist", re.M | re.I)
 _CONSTRUCTORS = ("__init__", "__post_init__")
 
 
 class Interpreter(Expressions):
     """Runs files for their events."""
+
+    def prepare(self) -> None:
+        """Run the files that put their models into registries, before a file that takes them from there."""
+        for path in self.project.shown:
+            if path.endswith(".py") and _REGISTERING.search(self.project.content(path)) and self.relevance.file(path):
+                module = self.project.module(path)
+                if module is not None:
+                    self.guarded(module, lambda module=module: self.run_module(module))  # type: ignore[misc]
 
     def check_file(self, path: str) -> None:
         """Run all that a file holds."""
@@ -200,13 +213,14 @@ class Interpreter(Expressions):
             found.append(self.changed(option, name, given))
         new = join(found)
         if key(new) != key(old):
-            self.assign(owner, new, frame)
+            self.change(owner, new, frame)
 
     def changed(self, old: Value, name: str, given: list[Value]) -> Value:
         if isinstance(old, Items) and given:
             if name in ("append", "add", "appendleft"):
-                if len(old.elements) < 64 and old.rest is None:
-                    return Items((*old.elements, given[0]), None, old.mutable)
+                if len(old.elements) < 64:
+                    middle = () if old.rest is None else (old.rest,)  # any number of elements, counted as one
+                    return Items((*old.elements, *middle, given[0]), None, old.mutable)
                 return Items(old.elements, join([given[0], old.rest or given[0]]), old.mutable)
             if name == "extend" and isinstance(given[0], Items):
                 rest = given[0].rest if given[0].rest is not None else old.rest
@@ -266,6 +280,8 @@ class Interpreter(Expressions):
             for owner in options(self.evaluate(target.value, frame)):
                 if isinstance(owner, Instance | LibraryObject | ClassValue):
                     self.write(owner, target.attr, value)
+                elif isinstance(owner, Method) and isinstance(owner.receiver, LibraryObject) and owner.name in HEADS:
+                    self.write(owner.receiver, owner.name, value)  # model.heads.head = ...: its last layer
         elif isinstance(target, ast.Subscript):
             self.assign_item(target, value, frame)
         elif isinstance(target, ast.Starred):
@@ -283,6 +299,8 @@ class Interpreter(Expressions):
                         found.append(option.elements[position])
                     elif option.rest is not None:
                         found.append(option.rest)
+                elif isinstance(option, Entries) and option.rest is None and position < len(option.entries):
+                    found.append(list(option.entries.values())[position])
                 elif isinstance(option, Tensor) and site is not None:
                     found.append(self.indexed(option, Constant(0)))
                 elif isinstance(option, Unknown):
@@ -293,15 +311,23 @@ class Interpreter(Expressions):
                 self.use(element, "value", site)
             self.assign(target, element, frame)
 
+    def change(self, target: ast.expr, value: Value, frame: Frame) -> None:
+        """Bind what a container has become to its name, where that name is: it may be of a frame further out."""
+        at: Frame | None = frame
+        if isinstance(target, ast.Name):
+            while at is not None and (target.id not in at.variables or (at.is_class and at is not frame)):
+                at = at.parent
+        self.assign(target, value, frame if at is None else at)
+
     def assign_item(self, target: ast.Subscript, value: Value, frame: Frame) -> None:
         owner = self.evaluate(target.value, frame)
         index = self.index(target.slice, frame)
         if isinstance(owner, Entries):
             if isinstance(index, Constant):
-                self.assign(target.value, Entries(owner.entries | {index.value: value}, owner.rest), frame)
+                self.change(target.value, Entries(owner.entries | {index.value: value}, owner.rest), frame)
             else:
-                rest = value if owner.rest is None else join([owner.rest, value])
-                self.assign(target.value, Entries(owner.entries, rest), frame)
+                rest = value if owner.rest is None else join([owner.rest, value], chosen=True)
+                self.change(target.value, Entries(owner.entries, rest), frame)
         elif isinstance(owner, Chain | Items):
             position = constant(index)
             parts = list(owner.parts if isinstance(owner, Chain) else owner.elements)
@@ -315,6 +341,11 @@ class Interpreter(Expressions):
                 self.assign(target.value, new, frame)
         elif isinstance(owner, LibraryObject):
             self.write(owner, "[]", value)
+        elif isinstance(owner, Method) and isinstance(owner.receiver, LibraryObject) and owner.name in HEADS:
+            self.write(owner.receiver, owner.name, value)  # model.classifier[6] = ...: its last layer
+        elif isinstance(owner, Tensor) and isinstance(value, Tensor) and owner.kind in (Kind.CONSTANT, value.kind):
+            # zeros that are filled piece by piece: all of it is of that kind
+            self.change(target.value, value.but(rank=owner.rank, sizes=(), dim=None), frame)
         elif isinstance(owner, Tensor):
             kept = owner.kind if owner.kind == Kind.RAW else Kind.UNKNOWN
             self.assign(target.value, Tensor(kept, rank=owner.rank, tags=owner.tags - {"constant"}), frame)
@@ -454,8 +485,19 @@ class Interpreter(Expressions):
             return True
         if not frame.is_class:
             frame.nested.append(made)
+            self.registered(node, made, frame)
         frame.variables[node.name] = made
         return True
+
+    def registered(
+        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, made: Value, frame: Frame
+    ) -> None:
+        """Run the decorators that put a class or function into a registry; what they give back is taken to be it."""
+        for decorator in node.decorator_list:
+            if "regist" in ast.unparse(decorator).lower():
+                found = self.evaluate(decorator, frame)
+                if isinstance(found, Function | Bound):
+                    self.call(found, [made], {}, self.site(decorator, frame))
 
     def class_definition(self, node: ast.ClassDef, frame: Frame) -> bool:
         scope = f"{frame.scope}.{node.name}" if frame.scope else node.name
@@ -465,6 +507,7 @@ class Interpreter(Expressions):
         self.execute(node.body, inner)
         made.attributes = inner.variables
         frame.variables[node.name] = made
+        self.registered(node, made, frame)
         if frame.parent is not None and not frame.is_class:
             self.check_class(made)
         return True

@@ -330,7 +330,7 @@ class LibraryCalls(Frameworks):
                 )
             size = integer(called.argument(position, name))
             sizes = () if size is None else ((-1, size),)
-            return Tensor(Kind.RAW, rank=source.rank, sizes=sizes, tags=source.tags & {"batched"})
+            return Tensor(Kind.RAW, rank=source.rank, sizes=sizes, tags=source.tags & {"batched"} | {"projected"})
         if last in RECURRENT_LAYERS:
             self.use(given, "linear", site)
             return Items((Tensor(Kind.RAW), UNKNOWN))
@@ -360,7 +360,7 @@ class LibraryCalls(Frameworks):
             names = [str(constant(each)) for each in fields.elements]
         elif isinstance(constant(fields), str):
             names = constant(fields).replace(",", " ").split()
-        return Entries(dict(zip(names, arguments, strict=False)) | keywords, UNKNOWN)
+        return Entries(dict(zip(names, arguments, strict=False)) | keywords)
 
     def call_method(self, method: Method, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         """A call of a method of something that is not of the project."""
@@ -420,6 +420,8 @@ class LibraryCalls(Frameworks):
         site: Site,
     ) -> Value:
         """A method that a framework gives to models."""
+        if isinstance(receiver, LibraryObject):
+            self.paired_by_framework(arguments, keywords, site)
         if name in MODEL_METHODS and not (
             name == "apply" and arguments and isinstance(arguments[0], Entries | Unknown)
         ):
@@ -428,6 +430,10 @@ class LibraryCalls(Frameworks):
             return self.call(receiver, arguments, keywords, site)
         if name in PASSING_METHODS:
             return arguments[0] if len(arguments) == 1 else Items(tuple(arguments))
+        if name == "register_buffer" and isinstance(receiver, Instance) and len(arguments) > 1:
+            if isinstance(constant(arguments[0]), str):
+                self.write(receiver, constant(arguments[0]), arguments[1])
+            return NONE
         if name == "compile":
             loss = keywords.get("loss", arguments[1] if len(arguments) > 1 else None)
             if loss is not None:
@@ -444,7 +450,6 @@ class LibraryCalls(Frameworks):
         if isinstance(receiver, LibraryObject):
             if receiver.name == "argparse.ArgumentParser" or name.startswith("parse"):
                 return Unknown("arguments of the command line")
-            self.paired_by_framework(arguments, keywords, site)
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
         return Unknown(f"method {name!r} of an outside class")

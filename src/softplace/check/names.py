@@ -485,7 +485,6 @@ MODEL_METHODS = frozenset(
         "type",
         "module_",
         "compile_",
-        "prepare",
     ]
 )
 # Libraries' objects that hand back their arguments as they are: accelerator.prepare(model, optimizer, loader).

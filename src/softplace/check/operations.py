@@ -58,7 +58,19 @@ _ARITHMETIC: dict[str, type[ast.operator]] = {
 }
 # Facts about scores that go on through shifts, scales and shape changes.
 _SCORE_TAGS = frozenset(
-    {"product", "scaled", "masked", "masked infinite", "parameter", "batched", "causal", "scaled up", "whole"}
+    {
+        "product",
+        "scaled",
+        "masked",
+        "masked infinite",
+        "parameter",
+        "batched",
+        "causal",
+        "scaled up",
+        "whole",
+        "projected",
+        "of projections",
+    }
 )
 SMALL = 1e-2
 
@@ -290,6 +302,8 @@ class Operations(State):
             tags.add("scaled")
         if any("whole" in tensor.tags for each in flat for tensor in tensors(each, 1)):
             tags.add("whole")
+        if tags & {"product"} and all("projected" in self.tensor(each).tags for each in flat):
+            tags.add("of projections")
         path = next((t.path for each in flat for t in tensors(each, 1) if "whole" in t.tags), ())
         return Tensor(Kind.RAW, tags=frozenset(tags), path=path)
 
@@ -304,6 +318,8 @@ class Operations(State):
             if len(kinds) == 1 and found:
                 return found[0].but(rank=None, sizes=(), dim=None, tags=found[0].tags - {"batched"})
             return Tensor(Kind.UNKNOWN)
+        if isinstance(given, Union):
+            return join([self.joined(option, keywords, site) for option in given.options], chosen=given.chosen)
         return given if isinstance(given, Tensor) else UNKNOWN
 
     def masked(self, name: str, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
@@ -352,6 +368,7 @@ class Operations(State):
                 rank = len(shape)
                 sizes = tuple((at, size) for at, each in enumerate(shape) if (size := integer(each) or 0) > 0)
                 last = integer(shape[-1])
+                tags = tags - {"batched"} if rank < 3 else tags  # which dim is the batch is said by the shape
                 if rank == 2 and (integer(shape[0]) == -1 or last == -1) and given.kind != Kind.PROBABILITIES:
                     tags = tags | {"batched"}
         elif name == "flatten":
@@ -365,6 +382,8 @@ class Operations(State):
             rank = given.rank
             tags = tags - {"batched"}
             dim = None
+        elif name in ("mean", "reduce_mean", "nanmean") and given.kind in NORMALISED:
+            tags = (tags | {"averaged"}) - {"batched"}
         elif name == "mean" and given.rank is not None and rest:
             rank = given.rank - 1 if integer(rest[0]) is not None and "keepdim" not in keywords else None
             sizes = tuple(pair for pair in given.sizes if pair[0] == 1 and integer(rest[0]) not in (0, 1))
@@ -412,7 +431,8 @@ class Operations(State):
         if isinstance(left, Constant) and isinstance(right, Constant):
             return folded(kind, left.value, right.value)
         if isinstance(left, Items) and isinstance(right, Items) and kind is ast.Add:
-            return row((*left.elements, *right.elements), left.rest or right.rest, left.mutable)
+            middle = () if left.rest is None else (left.rest,)  # any number of elements, counted as one
+            return row((*left.elements, *middle, *right.elements), right.rest, left.mutable)
         if isinstance(left, Items) and kind is ast.Mult:
             times = integer(right)
             if times is not None and 0 <= times <= 16:
@@ -486,7 +506,8 @@ class Operations(State):
             if value is not None and value.kind in NORMALISED:
                 partner = other if value is one else one
                 named_mask = "mask" in words_of(node) or (partner is not None and "mask" in partner.tags)
-                if kind is ast.Mult and named_mask and value.kind == Kind.PROBABILITIES:
+                learned = partner is not None and "parameter" in partner.tags  # soft, as of a learned span
+                if kind is ast.Mult and named_mask and not learned and value.kind == Kind.PROBABILITIES:
                     # A mask of one entry per row keeps or drops whole rows, which sum to one or zero.
                     by_row = partner is not None and partner.size(-1) == 1
                     self.use(value, "masked rows" if by_row else "masked after", site)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from softplace.check.names import NORMALISER_LAYERS
 from softplace.check.project import Module, Project
 from softplace.check.values import (
     NORMALISED,
@@ -106,13 +107,33 @@ class Relevance:
         if self._judge(function.node, function.module)[1]:
             return True
         owner = function.owner
+        if "regist" in function.scope.lower():
+            return True
         if owner is not None and function.scope.endswith((".forward", ".__call__", ".call", ".__init__")):
             receiver = arguments[0] if arguments else None
             line = receiver.cls.line() if isinstance(receiver, Instance) else (owner,)
             if any(isinstance(each, ClassValue) and self._judge(each.node, each.module)[1] for each in line):
                 return True
+        if owner is not None and arguments and isinstance(arguments[0], Instance):
+            # A method of what holds a network or a loss, as trainers and wrappers do, may hand it on.
+            holds = self.noisy_part if interesting(arguments[0]) else interesting
+            if any(holds(value) for value in list(arguments[0].attributes.values())[:32]):
+                return True
         first = 1 if owner is not None else 0
         return any(interesting(value) for value in arguments[first:])
+
+    def noisy_part(self, value: Value, depth: int = 2) -> bool:
+        """Whether a part of a network is worth following: a network whose text is, or layers with a softmax."""
+        if isinstance(value, Instance):
+            return any(isinstance(each, ClassValue) and self._judge(each.node, each.module)[1] for each in value.cls.line())
+        if isinstance(value, LibraryObject):
+            return value.name.rsplit(".", 1)[-1] in NORMALISER_LAYERS
+        if depth and isinstance(value, Chain | Items):
+            parts = value.parts if isinstance(value, Chain) else value.elements
+            return any(self.noisy_part(each, depth - 1) for each in parts[:16])
+        if depth and isinstance(value, Union):
+            return any(self.noisy_part(each, depth - 1) for each in value.options)
+        return False
 
     def text(self, node: object, module: Module) -> str:
         """The source of a function or class."""

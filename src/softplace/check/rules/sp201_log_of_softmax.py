@@ -45,6 +45,8 @@ def _find(context: Context) -> Iterator[Finding]:
             guarded = "guarded" in tensor.tags
             picked = not tensor.tags.isdisjoint(("picked", "of maximum"))
             of_sigmoid = "sigmoid" in tensor.made_by or tensor.made_by == "expit"
+            if of_sigmoid and guarded:
+                continue  # of two classes only, and finite: a choice, not a mistake
             better = "logsigmoid" if of_sigmoid else "log_softmax"
             why = (
                 "The guard bounds the loss and stops its gradient"

@@ -68,7 +68,7 @@ def _find(context: Context) -> Iterator[Finding]:
                 place="attention",
                 related=related,
             )
-        elif "scaled" not in given.tags and "product" in softmax.uses:
+        elif "scaled" not in given.tags and "of projections" in given.tags and "product" in softmax.uses:
             seen.add(event.site)
             yield RULE.finding(
                 event.site,

@@ -46,6 +46,16 @@ def _find(context: Context) -> Iterator[Finding]:
                 related=origin_of(tensor),
             )
         softmax = context.softmaxes.get(event.result.origin or event.site)
+        detached = None if softmax is None else softmax.uses.get("detached")
+        if event.site not in seen and detached is not None:
+            seen.add(event.site)
+            yield RULE.finding(
+                event.site,
+                "The sample of gumbel_softmax is detached, so that no gradient passes it: draw from Categorical "
+                "instead, or do not detach it.",
+                place="latent",
+                related=(Related(site=detached, message="it is detached here"),),
+            )
         if event.site not in seen and softmax is not None and set(softmax.uses) == {"argmax"}:
             seen.add(event.site)
             yield RULE.finding(
