@@ -22,4 +22,4 @@ def test_a_layer_is_listed_once_with_its_calls(tmp_path: Path) -> None:
     codes(tmp_path, text)
     (placed,) = report(tmp_path).softmaxes
     assert placed.site.line - HEAD.count("\n") == 4
-    assert [site.line - HEAD.count("\n") for site in placed.calls] == [6, 6]
+    assert [call.site.line - HEAD.count("\n") for call in placed.calls] == [6, 6]

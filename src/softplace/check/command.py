@@ -201,7 +201,7 @@ def _print(
         return
     rows: list[str] = []
     if listed:
-        rows += [f"{writer.where(each.site)}: {each.place:<9} {each.operation}" for each in report.softmaxes]
+        rows += [f"{writer.where(each.site)}: {each.place:<9} {each.operation}" for _, each in report.catalogue()]
     if show_unresolved:
         rows += [f"{writer.where(site)}: unresolved: {reason}" for site, reason in report.unresolved]
     if rows:

@@ -8,16 +8,17 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from softplace.check.events import Events
 from softplace.check.findings import Finding
 from softplace.check.interpret import Interpreter
-from softplace.check.places import softmaxes
+from softplace.check.places import calls_of, softmaxes
 from softplace.check.project import Project
 from softplace.check.rules import rules
 from softplace.check.rules._context import Context
+from softplace.check.surroundings import Surroundings
 from softplace.check.values import Site, Unknown, options
 
 RECURSION = 6_000
@@ -27,13 +28,13 @@ FILES_PER_JOB = 150
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A softmax of the catalogue. `calls`: where a layer that was constructed at `site` is called."""
+    """A softmax of the catalogue. `calls`: where a layer that was constructed at `site` is called, each with its place."""
 
     site: Site
     operation: str
     place: str
     uses: frozenset[str] = frozenset()
-    calls: tuple[Site, ...] = ()
+    calls: tuple[Placed, ...] = ()
 
 
 @dataclass(slots=True)
@@ -45,6 +46,13 @@ class Report:
     softmaxes: list[Placed] = field(default_factory=list)
     unresolved: list[tuple[Site, str]] = field(default_factory=list)
     troubles: dict[str, str] = field(default_factory=dict)
+
+    def catalogue(self) -> Iterator[tuple[Placed | None, Placed]]:
+        """Every softmax, and every call of a layer with that layer."""
+        for each in self.softmaxes:
+            yield None, each
+            for call in each.calls:
+                yield each, call
 
 
 def check(project: Project, *, jobs: int = 1) -> Report:
@@ -120,7 +128,8 @@ def _ask(worker: subprocess.Popen[bytes], question: bytes) -> None:
 
 def judged(events: Events, project: Project) -> Report:
     """What the rules say of the events."""
-    found = softmaxes(events)
+    surroundings = Surroundings(project)
+    found = softmaxes(events, surroundings)
     context = Context(events=events, softmaxes=found)
     shown = set(project.shown.values())
     findings = [finding for rule in rules() for finding in rule.find(context)]
@@ -144,7 +153,10 @@ def judged(events: Events, project: Project) -> Report:
                 each.operation,
                 each.place,
                 frozenset(each.uses),
-                tuple(sorted({call.site for call in each.calls} - {each.site})),
+                tuple(
+                    Placed(call, each.operation, where)
+                    for call, where in sorted(calls_of(each, events, surroundings).items())
+                ),
             )
             for each in sorted(found.values(), key=lambda each: each.site)
             if each.site.path in shown

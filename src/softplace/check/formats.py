@@ -136,9 +136,9 @@ class Writer:
                     "operation": each.operation,
                     "place": each.place,
                     **self._position(each.site),
-                    "calls": [self._position(call) for call in each.calls],
+                    "layer": None if layer is None else self._position(layer.site),
                 }
-                for each in report.softmaxes
+                for layer, each in report.catalogue()
             ],
             "unresolved": [{**self._position(site), "reason": reason} for site, reason in report.unresolved],
             "not_checked": [{"path": _posix(path), "reason": text} for path, text in sorted(report.troubles.items())],

@@ -7,7 +7,8 @@ import json
 import re
 import warnings
 
-_MAGIC = re.compile(r"^(\s*)(%|!|\?)(.*)$")
+# A line that starts with `%(` or `!=` goes on from the one above.
+_MAGIC = re.compile(r"^(\s*)(%(?=[\w%])|!(?!=)|\?)(.*)$")
 _ASSIGNED_MAGIC = re.compile(r"^(\s*)([\w., ]+=\s*)(%|!)(.*)$")
 _PYTHON_CELL = re.compile(r"\s*%%(time|timeit|capture|prun)\b")
 _LINE_END = re.compile(r"\r\n?")

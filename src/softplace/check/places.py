@@ -1,7 +1,7 @@
 """The place of every softmax: output, loss, hidden, attention, memory, latent, policy or unknown.
 
-Data flow decides first (what made the scores, what is done with the weights); the names of the function, class and file
-around are weak evidence that only decides between what data flow leaves open.
+Data flow decides first (what made the scores, what is done with the weights); names decide between what it leaves open:
+first those in the statement itself, then those of its function and class, last that of the file.
 """
 
 from __future__ import annotations
@@ -12,20 +12,38 @@ from dataclasses import dataclass, field
 
 from softplace.check.events import Events, Normalised
 from softplace.check.names import SOFTMAX_NAMES
+from softplace.check.surroundings import Surroundings
 from softplace.check.values import Kind, Site, tensors
 
 PLACES = ("output", "loss", "hidden", "attention", "memory", "latent", "policy", "unknown")
 
-_WORDS = (
-    ("memory", r"memory|\bntm\b|\bdnc\b|addressing|read_?head|write_?head|read_weight|write_weight"),
-    ("attention", r"attention|attn|\batt\b|transformer|multi_?head|self_?att|non_?local"),
+# What the name of a function, class or file says.
+_NAMES = (
+    ("memory", r"memory|\bntm\b|\bdnc\b|addressing|address_|read_?head|write_?head|read_?weight|write_?weight"),
+    ("attention", r"attention|attn|\batt\b|_att\b|\batt_|multi_?head|self_?att|non_?local|\bmha\b"),
     (
         "latent",
-        r"gumbel|gate|gating|expert|\bmoe\b|router|routing|mixture|concrete|vq|codebook|assign|reparam|vae|cluster|capsule|dynamic_conv",
+        r"gumbel|gate\b|gated|gating|expert|\bmoe\b|router|routing|mixture|concrete|\bvq|codebook|assign|reparam|\bvae|"
+        r"_vae|cluster|capsule|dynamic_conv|diff_?pool",
     ),
-    ("policy", r"policy|actor|agent|action|reinforce|ppo|a2c|a3c|sac\b|pg\b"),
-    ("loss", r"loss|criterion|distill|kl_?div|entropy|objective"),
+    ("policy", r"policy|actor|agent|action|reinforce|ppo|a2c|a3c|\bsac\b|\bpg\b"),
+    ("loss", r"loss|criterion|distill|kl_?div|entropy|objective|discrepancy|dice|diverg"),
 )
+# What the names in its own statement say: the nearest evidence.
+_STATEMENT = (
+    ("loss", r"loss|teacher|student|distill|pseudo|soft_?(target|label)|kl_?div|entropy"),
+    ("memory", r"memory|read_?w|write_?w|address"),
+    ("latent", r"gumbel|gate|gating|expert|rout(e|ing)|assign|codebook|cluster|mixture|\bslot"),
+    ("attention", r"att(n|ention|s?\b|_)|\b(\w+_)?alphas?\b|energy|affinit"),
+    ("policy", r"policy|\baction|actor|\bpi\b"),
+    ("output", r"prob|pred|logit|\bout(put)?s?\b|\bconf\b|y_hat|\bclass"),
+)
+_LEARNING_BY_REWARD = re.compile(r"reward|advantage|\bgae\b|env\.step|\bactions?\b|episode")
+_READ = frozenset(
+    ["argmax", "topk", "value", "returned", "multinomial", "read", "printed", "compared", "escaped", "stored"]
+)
+_ENTERED = ("forward", "__call__", "call")
+"""Methods that a network is called by."""
 
 
 @dataclass(slots=True)
@@ -39,7 +57,7 @@ class Softmax:
     uses: dict[str, Site] = field(default_factory=dict)
 
 
-def softmaxes(events: Events) -> dict[Site, Softmax]:
+def softmaxes(events: Events, surroundings: Surroundings) -> dict[Site, Softmax]:
     """All softmax-like operations that were seen (not the sigmoids), with their places."""
     found: dict[Site, Softmax] = {}
     grouped: dict[Site, list[Normalised]] = defaultdict(list)
@@ -49,74 +67,128 @@ def softmaxes(events: Events) -> dict[Site, Softmax]:
         operation = calls[0].operation
         if operation in SOFTMAX_NAMES:
             uses = dict(events.uses.get(site, {}))
-            found[site] = Softmax(site, operation, place(site, calls, uses), calls, uses)
+            found[site] = Softmax(site, operation, place(site, calls, uses, surroundings), calls, uses)
     for layer in events.constructed.values():
         if layer.site not in found and layer.operation in SOFTMAX_NAMES:
-            found[layer.site] = Softmax(layer.site, layer.operation, next(iter(hints(layer.site)), "unknown"))
+            near = [*said(surroundings.of(layer.site).statement), *hints(layer.site)]
+            found[layer.site] = Softmax(layer.site, layer.operation, next(iter(near), "unknown"))
     for event in events.divisions.values():
         if event.site not in found:
             uses = dict(events.uses.get(event.site, {}))
-            found[event.site] = Softmax(event.site, "exp / sum(exp)", place(event.site, [], uses), [], uses)
+            found[event.site] = Softmax(
+                event.site, "exp / sum(exp)", place(event.site, [], uses, surroundings), [], uses
+            )
     return found
 
 
-def hints(site: Site) -> list[str]:
-    """Places that the names around suggest, the nearest name first."""
-    words = [*reversed(site.scope.split(".")), site.path.rsplit("/", 1)[-1]]
+def calls_of(softmax: Softmax, events: Events, surroundings: Surroundings) -> dict[Site, str]:
+    """Where a layer is called, with the place of each call: one layer may serve several."""
+    grouped: dict[Site, list[Normalised]] = defaultdict(list)
+    for call in softmax.calls:
+        if call.site != softmax.site:
+            grouped[call.site].append(call)
+    if len(grouped) == 1:
+        return {site: softmax.place for site in grouped}
+    return {
+        site: place(site, calls, dict(events.uses.get(site, {})), surroundings) for site, calls in grouped.items()
+    }
+
+
+def hints(site: Site, *, file: bool = True) -> list[str]:
+    """Places that the names of function, class and file suggest, the nearest name first."""
+    words = list(reversed(site.scope.split(".")))
+    if file:
+        words.append(site.path.rsplit("/", 1)[-1])
     found: list[str] = []
     for word in words:
-        text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).lower()
-        for name, pattern in _WORDS:
-            if re.search(pattern, text) and name not in found:
-                found.append(name)
+        found.extend(name for name in _matching(word, _NAMES) if name not in found)
     return found
 
 
-def place(site: Site, calls: list[Normalised], uses: dict[str, Site]) -> str:
+def said(statement: str) -> list[str]:
+    """Places that the names in a statement suggest."""
+    return _matching(statement, _STATEMENT)
+
+
+def _matching(text: str, patterns: tuple[tuple[str, str], ...]) -> list[str]:
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).lower()
+    return [name for name, pattern in patterns if re.search(pattern, text)]
+
+
+def place(site: Site, calls: list[Normalised], uses: dict[str, Site], surroundings: Surroundings) -> str:
     """The place of one softmax."""
-    near = hints(site)
+    called = calls[0].site if calls else site
+    statement, function = surroundings.of(called)
+    near, own = hints(called, file=False), said(statement)
     given = [tensor for call in calls for tensor in tensors(call.given)]
     of_product = any("product" in tensor.tags for tensor in given)
+    rewarded = "policy" in near or _LEARNING_BY_REWARD.search(function) is not None
     if any(call.operation == "gumbel_softmax" for call in calls):
         return "latent"
-    if "policy" in uses or ("multinomial" in uses and "policy" in near):
-        return "policy"
-    if "product" in uses or (of_product and ("multiplied" in uses or "returned" in uses) and "loss" not in uses):
-        if "memory" in near:
-            return "memory"
-        if of_product or "attention" in near or "latent" not in near:
-            return "attention"
-        return "latent"
-    if "memory" in near and uses.keys() & {"multiplied", "returned"} and "loss" not in uses:
+    if "policy" in uses:
+        return "latent" if "latent" in [*own, *near] and not rewarded else "policy"
+    if "product" in uses or (
+        of_product and uses.keys() & {"multiplied", "returned"} and "loss" not in uses and "loss" not in [*own, *near]
+    ):
+        return _weighing(near, own, of_product)
+    if "memory" in near:
         return "memory"
+    if "multinomial" in uses:
+        return "policy" if rewarded else "output"
     if uses.keys() & {"loss", "target", "log"} or any(
         call.operation == "log_softmax" and "loss" in near for call in calls
     ):
+        if rewarded and "target" not in uses and "loss" not in uses:
+            return "policy"
         return "output" if "returned" in uses and "loss" not in near else "loss"
     if "multiplied" in uses or "topk" in uses:
-        for name in ("attention", "latent", "policy"):
-            if name in near:
-                return name
+        found = _scaling(called, near, own, uses, rewarded)
+        if found:
+            return found
         if "multiplied" in uses and "argmax" not in uses:
-            return "loss" if "loss" in near else "attention" if any(t.kind == Kind.RAW for t in given) else "unknown"
+            return "attention" if any(tensor.kind == Kind.RAW for tensor in given) else "unknown"
     if "linear" in uses or "activation" in uses:
-        return next((name for name in ("attention", "latent") if name in near), "hidden")
-    if "loss" in near:
+        return next((name for name in ("attention", "latent") if name in [*own, *near]), "hidden")
+    if "loss" in [*own[:1], *near]:
+        return "loss"
+    if "subtracted" in uses and not called.scope.endswith(_ENTERED) and not uses.keys() & _READ:
         return "loss"
     for name in ("attention", "policy", "latent"):
-        if near[:1] == [name]:
+        if name in (*own[:1], *near[:1]):
             return name
-    if uses.keys() & {
-        "argmax",
-        "topk",
-        "value",
-        "returned",
-        "multinomial",
-        "read",
-        "printed",
-        "compared",
-        "escaped",
-        "stored",
-    }:
+    if uses.keys() == {"returned"} and hints(site)[:1]:
+        return hints(site)[0]
+    if uses.keys() & _READ or any(call.inference for call in calls):
         return "output"
     return "output" if given and all(tensor.kind == Kind.RAW for tensor in given) else "unknown"
+
+
+def _weighing(near: list[str], own: list[str], of_product: bool) -> str:
+    """The place of weights that meet values in a matrix product."""
+    if "memory" in [*own, *near]:
+        return "memory"
+    if own[:1] == ["latent"] or (near[:1] == ["latent"] and "attention" not in own):
+        return "latent"
+    if of_product or "attention" in [*own, *near]:
+        return "attention"
+    if "latent" in near:
+        return "latent"
+    return "output" if own[:1] == ["output"] else "attention"
+
+
+def _scaling(called: Site, near: list[str], own: list[str], uses: dict[str, Site], rewarded: bool) -> str:
+    """The place of weights that scale something entry by entry; none when nothing tells."""
+    for name in (*own, *near):
+        if name in ("attention", "latent", "policy", "loss"):
+            return name
+    if rewarded:
+        return "policy"
+    scaled = uses.get("multiplied")
+    if scaled is not None and scaled.scope != called.scope:
+        if "loss" in hints(scaled, file=False):
+            return "loss"
+        if "returned" in uses:
+            return "output"
+    if "argmax" not in uses:
+        return next((name for name in hints(called) if name in ("attention", "latent", "policy", "loss")), "")
+    return ""

@@ -148,6 +148,8 @@ class State:
         for tensor in tensors(value):
             if tensor.origin is not None:
                 self.events.add(Used(site, tensor.origin, how))
+                if tensor.path and tensor.path[0] != tensor.origin:  # the call of the layer that was made at `origin`
+                    self.events.add(Used(site, tensor.path[0], how))
 
     def gap(self, site: Site, reason: str) -> None:
         """Note something that could not be resolved."""
