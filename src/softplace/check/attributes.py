@@ -139,6 +139,8 @@ class Attributes(Calls):
             return Constant(value.scope.rsplit(".", 1)[-1])
         if isinstance(value, LibraryObject | Chain | Instance) and name == "module":
             return value
+        if name == "shape" and isinstance(value, Unknown | Method):
+            return Unknown("a property of a tensor")
         return Method(value, name)
 
     def instance_attribute(self, value: Instance, name: str, site: Site) -> Value:

@@ -6,6 +6,7 @@ import ast
 
 from softplace.check.events import Normalised
 from softplace.check.library import LibraryCalls
+from softplace.check.relevance import interesting
 from softplace.check.state import ACTIVE, CONTEXTS, DEPTH, Exhausted, Frame
 from softplace.check.values import (
     FALSE,
@@ -282,10 +283,13 @@ class Calls(LibraryCalls):
         if where in self.memory:
             return self.memory[where]
         self.running.add(where)
+        alone = id(function.node) not in self.called
         self.called.add(id(function.node))
         try:
             bound = self.bind(function, given, {}, unknown_call=True)
             self.annotated(function, bound)
+            if alone:
+                self.namesakes(function, bound)
             result = self.run(function, bound, receiver)
         finally:
             self.running.discard(where)
@@ -302,6 +306,17 @@ class Calls(LibraryCalls):
                 found = self.evaluate(parameter.annotation, function.closure)
                 if isinstance(found, ClassValue) and self.is_module(found):
                     bound[parameter.arg] = self.generic(found)
+
+    def namesakes(self, function: Function, bound: dict[str, Value]) -> None:
+        """A parameter of a function that nothing calls is taken to be the network or loss of that name in its file."""
+        frame = function.module.frame
+        if frame is None or function.owner is not None:
+            return
+        for name, value in bound.items():
+            found = frame.variables.get(name)
+            if isinstance(value, Unknown) and found is not None:
+                if self.is_loss(found) or isinstance(found, Chain | Instance) and interesting(found):
+                    bound[name] = found
 
     def passed(self, value: Value, site: Site) -> Value:
         """The value as the caller has it: the call is noted in its path."""

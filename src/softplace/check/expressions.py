@@ -251,7 +251,8 @@ class Expressions(Attributes):
     def subscript(self, node: ast.Subscript, frame: Frame) -> Value:
         value = self.evaluate(node.value, frame)
         index = self.index(node.slice, frame)
-        return join([self.item(option, index, self.site(node, frame)) for option in options(value)])
+        chosen = isinstance(value, Union) and value.chosen
+        return join([self.item(option, index, self.site(node, frame)) for option in options(value)], chosen=chosen)
 
     def index(self, node: ast.expr, frame: Frame) -> Value:
         """The index of a subscript; slices as Slice."""

@@ -35,6 +35,7 @@ from softplace.check.values import (
     Method,
     Site,
     Tensor,
+    Union,
     Unknown,
     Value,
     constant,
@@ -306,7 +307,8 @@ class Interpreter(Expressions):
                 elif isinstance(option, Unknown):
                     found.append(option)
             discarded = isinstance(target, ast.Name) and set(target.id) == {"_"}
-            element = join(found) if found else UNKNOWN
+            chosen = isinstance(value, Union) and value.chosen
+            element = join(found, chosen=chosen) if found else UNKNOWN
             if not discarded and site is not None and isinstance(element, Tensor) and "of maximum" in element.tags:
                 self.use(element, "value", site)
             self.assign(target, element, frame)

@@ -35,6 +35,7 @@ from softplace.check.values import (
     Slice,
     Tensor,
     Union,
+    Unknown,
     Value,
     constant,
     integer,
@@ -286,7 +287,7 @@ class Operations(State):
         return given.but(tags=given.tags | tags) if isinstance(given, Tensor) else Tensor(Kind.UNKNOWN, tags=tags)
 
     def number(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
-        return UNKNOWN
+        return Unknown("a property of a tensor")
 
     def product(self, arguments: list[Value], site: Site) -> Value:
         """A matrix product; the weights of attention meet their values here."""
