@@ -220,7 +220,7 @@ class Calls(LibraryCalls):
             if self.depth > DEPTH:
                 return Unknown("calls nested too deeply")
             node = id(function.node)
-            if not self.relevance.followed(function, arguments):
+            if not self.relevance.followed(function, [*arguments, *keywords.values()]):
                 for value in arguments:
                     self.escape(value, site)
                 return Unknown(f"{function.scope}, which handles no model")

@@ -18,6 +18,7 @@ from softplace.check.expressions import Expressions
 from softplace.check.library import HEADS
 from softplace.check.names import NORMALISER_LAYERS, NORMALISERS, SOFTMAX_NAMES
 from softplace.check.project import Module
+from softplace.check.relevance import interesting
 from softplace.check.state import STEPS, Exhausted, Frame, Lazy, merged
 from softplace.check.values import (
     UNKNOWN,
@@ -33,6 +34,7 @@ from softplace.check.values import (
     Library,
     LibraryObject,
     Method,
+    ModuleValue,
     Site,
     Tensor,
     Union,
@@ -148,11 +150,17 @@ class Interpreter(Expressions):
             self.check_methods(instance, rerun=False)
 
     def check_made(self, module: Module) -> None:
-        """Objects that were given models or losses: a framework may call any of their methods."""
+        """Objects that were given models or losses: a framework, or a file that is not here, may call their methods."""
         made, self.made = self.made, []
         for instance in made:
-            parts = (Instance, LibraryObject, Chain, ClassValue)
-            if instance.cls.outside() and any(isinstance(value, parts) for value in instance.attributes.values()):
+            held = list(instance.attributes.values())
+            if instance.cls.outside():
+                wanted = any(isinstance(value, Instance | LibraryObject | Chain | ClassValue) for value in held)
+            else:
+                wanted = any(map(self.is_loss, held)) and any(
+                    interesting(value) and not self.is_loss(value) for value in held
+                )
+            if wanted:
                 self.check_methods(instance, rerun=False)
 
     def guarded(self, module: Module, run: Callable[[], Any], line: int = 1) -> None:
@@ -521,8 +529,28 @@ class Interpreter(Expressions):
                 continue
             first = alias.name.split(".")[0]
             old = frame.variables.get(first)
+            if self.folder_import(alias.name.split("."), frame):
+                continue
             if not isinstance(old, Lazy | Library):
                 frame.variables[first] = Lazy(first, 0, None)
+        return True
+
+    def folder_import(self, words: list[str], frame: Frame) -> bool:
+        """`import folder.file` of a folder without __init__.py: its name holds the files that were imported from it."""
+        if len(words) < 2 or not self.project.is_folder(frame.module, words[0], 0):
+            return False
+        if self.project.resolve(frame.module, words[0], 0) is not None:
+            return False
+        module = self.project.resolve(frame.module, ".".join(words), 0)
+        if module is None:
+            return False
+        held: Value = ModuleValue(module)
+        for depth in range(len(words) - 1, 0, -1):
+            old: Value | None = frame.variables.get(words[0])
+            for word in words[1:depth]:
+                old = old.entries.get(word) if isinstance(old, Entries) else None
+            held = Entries((old.entries if isinstance(old, Entries) else {}) | {words[depth]: held})
+        frame.variables[words[0]] = held
         return True
 
     def imports_from(self, node: ast.ImportFrom, frame: Frame) -> bool:

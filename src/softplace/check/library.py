@@ -9,6 +9,7 @@ from softplace.check.names import (
     ACTIVATIONS,
     BINARY_SAMPLERS,
     KEEPING_LAYERS,
+    KERAS_LAYERS,
     LINEAR_LAYERS,
     MODEL_METHODS,
     NORMALISER_LAYERS,
@@ -42,6 +43,7 @@ from softplace.check.values import (
     constant,
     integer,
     join,
+    key,
     options,
 )
 
@@ -79,8 +81,11 @@ class LibraryCalls(Frameworks):
                 "kl_div",
                 "binary_cross_entropy",
             ],
+            "keras": ["layers", "models", "losses", "optimizers", "Sequential", "Model", "Input"],
+            "keras.models": ["Sequential", "Model"],
+            "keras.layers": KERAS_LAYERS,
         }
-        return {name: Library(f"{dotted}.{name}") for name in names.get(dotted, [])}
+        return {name: Library(f"{dotted}.{name}") for name in names.get(canonical(dotted), [])}
 
     def chain(self, arguments: list[Value]) -> Chain:
         """nn.Sequential from its arguments."""
@@ -156,7 +161,12 @@ class LibraryCalls(Frameworks):
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
         self.paired_by_framework(arguments, keywords, site)
-        return LibraryObject(name, tuple(arguments), keywords, site)
+        made = LibraryObject(name, tuple(arguments), keywords, site)
+        if loss is None:
+            return made
+        # A loss that is made anew in each round of a loop, with the same options, is one.
+        where = ("loss", site, name, tuple(map(key, arguments)), tuple((word, key(each)) for word, each in keywords.items()))
+        return self.memory.setdefault(where, made)
 
     def builtin(self, name: str, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         """Python's own functions, as far as models need them."""

@@ -85,7 +85,7 @@ def calls_of(softmax: Softmax, events: Events, surroundings: Surroundings) -> di
     """Where a layer is called, with the place of each call: one layer may serve several."""
     grouped: dict[Site, list[Normalised]] = defaultdict(list)
     for call in softmax.calls:
-        if call.site != softmax.site:
+        if call.site[:3] != softmax.site[:3]:
             grouped[call.site].append(call)
     if len(grouped) == 1:
         return {site: softmax.place for site in grouped}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from softplace.check.names import NORMALISER_LAYERS
+from softplace.check.names import NORMALISER_LAYERS, NORMALISERS
 from softplace.check.project import Module, Project
 from softplace.check.values import (
     NORMALISED,
@@ -126,8 +126,9 @@ class Relevance:
         """Whether a part of a network is worth following: a network whose text is, or layers with a softmax."""
         if isinstance(value, Instance):
             return any(isinstance(each, ClassValue) and self._judge(each.node, each.module)[1] for each in value.cls.line())
-        if isinstance(value, LibraryObject):
-            return value.name.rsplit(".", 1)[-1] in NORMALISER_LAYERS
+        if isinstance(value, LibraryObject | Library):
+            last = value.name.rsplit(".", 1)[-1]
+            return last in NORMALISER_LAYERS or last in NORMALISERS
         if depth and isinstance(value, Chain | Items):
             parts = value.parts if isinstance(value, Chain) else value.elements
             return any(self.noisy_part(each, depth - 1) for each in parts[:16])
@@ -186,7 +187,7 @@ def interesting(value: Value, depth: int = 2) -> bool:
     if isinstance(value, Chain | Function | Bound | Partial):
         return True
     if isinstance(value, LibraryObject | Library):
-        return value.name.startswith(_NETWORK_PACKAGES)
+        return value.name.startswith(_NETWORK_PACKAGES) or value.name.rsplit(".", 1)[-1] in NORMALISERS
     if isinstance(value, Instance | ClassValue):
         cls = value.cls if isinstance(value, Instance) else value
         return any(cls.find(name) is not None for name in ("forward", "__call__", "call"))
