@@ -65,7 +65,7 @@ def pairs(rule: Rule, context: Context, advice: str, level: Level | None = None)
         for tensor in _wrong(event, frozenset(codes)):
             if codes[tensor.kind] != rule.code or (event.site, tensor.origin) in seen:
                 continue
-            if (event.site.path, tensor.origin, tensor.kind) in fitting and event.site.path != _path(tensor.origin):
+            if (_chosen_in(event), tensor.origin, tensor.kind) in fitting and event.site.path != _path(tensor.origin):
                 continue
             seen.add((event.site, tensor.origin))
             related = origin_of(tensor)
@@ -79,13 +79,18 @@ def pairs(rule: Rule, context: Context, advice: str, level: Level | None = None)
 
 
 def _fitting(context: Context) -> set[tuple[str, Site | None, Kind]]:
-    """Files that give a softmax's output to a loss that it fits: they choose the loss by what the model returns."""
+    """Files that make a loss which fits what a softmax gives: they choose the loss by what the model returns."""
     return {
-        (event.site.path, option.origin, option.kind)
+        (_chosen_in(event), option.origin, option.kind)
         for event in context.events.losses.values()
         for option in options(event.scores)
         if isinstance(option, Tensor) and option.kind in MAKES and option.kind not in CODES[event.family]
     }
+
+
+def _chosen_in(event: LossCalled) -> str:
+    """The file in which a loss is chosen."""
+    return event.site.path if event.made is None else event.made.path
 
 
 def _path(site: Site | None) -> str:
