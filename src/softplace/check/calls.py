@@ -75,6 +75,7 @@ class Calls(LibraryCalls):
             value = arguments[0] if arguments else UNKNOWN
             for part in callee.parts:
                 value = self.call(part, [value], {}, site)
+            self.use(value, "returned", site)
             return value
         if isinstance(callee, LibraryObject):
             return self.call_object(callee, arguments, keywords, site)

@@ -305,7 +305,7 @@ class Expressions(Attributes):
     def root(self, of: Value, node: ast.expr, frame: Frame, *, inverse: bool) -> Value:
         """The root of a size, as attention is scaled by. `whole root`: of all features, though heads share them."""
         if isinstance(of, Tensor):
-            return Tensor(Kind.UNKNOWN)
+            return Tensor(Kind.UNKNOWN, tags=of.tags & {"root", "inverse root"})
         tags = {"inverse root"} if inverse else {"root"}
         words = words_of(node).split()
         plain = isinstance(node, ast.Name | ast.Attribute) and words and words[-1] in WHOLE_SIZES
@@ -383,7 +383,8 @@ class Expressions(Attributes):
                 return UNKNOWN
         if isinstance(left, Tensor) or isinstance(right, Tensor):
             self.use(left, "compared", self.site(node, frame))
-            return Tensor(Kind.UNKNOWN, tags=frozenset({"mask"}))
+            causal = left.tags & {"causal"} if isinstance(left, Tensor) else frozenset()
+            return Tensor(Kind.UNKNOWN, tags=causal | {"mask"})
         return UNKNOWN
 
     def conditional(self, node: ast.IfExp, frame: Frame) -> Value:

@@ -90,6 +90,7 @@ class Frameworks(Operations):
         """A Keras layer or model."""
         if last == "Model":
             outputs = called.argument(1, "outputs")
+            self.use(outputs, "returned", site)
             return outputs if outputs is not None else UNKNOWN
         if last in ("Dropout", "Flatten", "Reshape", "InputLayer", "Lambda", "Permute", "RepeatVector"):
             return given

@@ -359,7 +359,7 @@ class LibraryCalls(Frameworks):
             return Tensor(Kind.RAW, rank=source.rank, sizes=source.sizes, tags=tags)
         if last in ("CosineSimilarity", "PairwiseDistance"):
             self.use(given, "other", site)
-            return Tensor(Kind.UNKNOWN)
+            return Tensor(Kind.UNKNOWN, tags=frozenset({"bounded"} if last == "CosineSimilarity" else ()))
         self.use(given, "other", site)
         return Tensor(Kind.RAW) if last not in _OTHER_LOSSES else Tensor(Kind.UNKNOWN, tags=frozenset({"loss"}))
 

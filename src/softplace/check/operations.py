@@ -71,6 +71,8 @@ _SCORE_TAGS = frozenset(
         "whole",
         "projected",
         "of projections",
+        "norm",
+        "unit",
     }
 )
 SMALL = 1e-2
@@ -145,6 +147,9 @@ class Operations(State):
             return self.masked(name, arguments, keywords, site)
         if name in SPLITTING:
             rest = self.tensor(given)
+            across = keywords.get("dim", arguments[2] if len(arguments) > 2 else Constant(0))
+            if integer(across) == 0:
+                rest = rest.but(tags=rest.tags - {"batched"})
             return Items((), rest.but(sizes=(), rank=None) if name != "chunk" else rest.but(sizes=()))
         if isinstance(given, Union):
             rest_arguments = arguments[1:]
@@ -162,6 +167,8 @@ class Operations(State):
         if not isinstance(given, Tensor):
             if name in RESHAPED or name in SAME:
                 return self.reshaped(name, Tensor(Kind.UNKNOWN), arguments, keywords) if name in RESHAPED else given
+            if name in _BOUNDING:
+                return Tensor(Kind.RAW, tags=frozenset({_BOUNDING[name]}))
             if name in MIXING or name in ACTIVATIONS:
                 return Tensor(Kind.RAW)
             return Tensor(Kind.INDICES) if name in INDEX_MAKERS else UNKNOWN
@@ -176,6 +183,8 @@ class Operations(State):
             return Tensor(Kind.RAW, rank=given.rank, tags=given.tags & {"batched"})
         if name in ACTIVATIONS:
             return self.activated(name, given, site)
+        if name in _BOUNDING:
+            return Tensor(Kind.UNKNOWN, tags=frozenset({_BOUNDING[name]}))
         if name in INDEX_MAKERS:
             self.use(given, "argmax" if name.startswith("arg") else "other", site)
             return Tensor(Kind.INDICES)
@@ -214,7 +223,8 @@ class Operations(State):
         if given.kind in NORMALISED and name in POSITIVE_KEEPING and given.kind in (Kind.PROBABILITIES, Kind.SIGMOID):
             return given
         self.use(given, "activation", site)
-        return Tensor(Kind.RAW, rank=given.rank, sizes=given.sizes, tags=given.tags & _SCORE_TAGS)
+        tags = given.tags & _SCORE_TAGS | ({_BOUNDING[name]} if name in _BOUNDING else set())
+        return Tensor(Kind.RAW, rank=given.rank, sizes=given.sizes, tags=frozenset(tags))
 
     def logarithm(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         self.events.add(Logged(site, given, False))
@@ -303,6 +313,9 @@ class Operations(State):
             tags.add("scaled")
         if any("whole" in tensor.tags for each in flat for tensor in tensors(each, 1)):
             tags.add("whole")
+        for fact in ("norm", "unit"):
+            if flat and all(fact in self.tensor(each).tags for each in flat):
+                tags.add("norm" if fact == "norm" else "bounded")  # a product of units is a cosine
         if tags & {"product"} and all("projected" in self.tensor(each).tags for each in flat):
             tags.add("of projections")
         path = next((t.path for each in flat for t in tensors(each, 1) if "whole" in t.tags), ())
@@ -476,6 +489,8 @@ class Operations(State):
             if base.kind not in NORMALISED:
                 whole = {"whole"} if "whole root" in other.tags else set()
                 return base.but(tags=base.tags | {"scaled"} | whole, path=(site,) if whole else base.path)
+        if kind is ast.Div and one is not None and other is not None and "norm" in other.tags:
+            return one.but(tags=one.tags | {"scaled", "unit", "bounded"}) if one.kind not in NORMALISED else one
         if kind is ast.Div and one is not None:
             if one.kind == Kind.EXPONENTIAL and other is not None and other.kind == Kind.EXPONENTIAL_SUM:
                 self.events.add(Divided(site, "shifted" in one.tags or "shifted" in other.tags))
@@ -540,7 +555,7 @@ class Operations(State):
             kept = "mask" in words_of(node) or any("mask" in each.tags for each in present)
             kept = kept or isinstance(right, Constant)
             return Tensor(Kind.EXPONENTIAL if kept else Kind.UNKNOWN, tags=found.tags)
-        if kind in (ast.Div, ast.Mult) and "product" in tags:
+        if kind in (ast.Div, ast.Mult) and tags & {"product", "projected"}:
             tags = tags | {"scaled"}
         if kind in (ast.Div, ast.Mult) and len(present) == 1:
             tags = tags | {"scaled"}
@@ -568,6 +583,14 @@ def _first(keywords: dict[str, Value]) -> Value:
     return UNKNOWN
 
 
+# What is known of the size of results: the entries of a cosine are at most one, as are those of units.
+_BOUNDING = {
+    "cosine_similarity": "bounded",
+    "tanh": "bounded",
+    "norm": "norm",
+    "vector_norm": "norm",
+    "normalize": "unit",
+}
 _USES: dict[type[ast.operator], str] = {
     ast.Mult: "multiplied",
     ast.Add: "added",

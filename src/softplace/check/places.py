@@ -42,6 +42,7 @@ _LEARNING_BY_REWARD = re.compile(r"reward|advantage|\bgae\b|env\.step|\bactions?
 _READ = frozenset(
     ["argmax", "topk", "value", "returned", "multinomial", "read", "printed", "compared", "escaped", "stored"]
 )
+_OF_A_HELPER = frozenset(["returned", "masked after", "renormalised", "stored"])
 _ENTERED = ("forward", "__call__", "call")
 """Methods that a network is called by."""
 
@@ -122,7 +123,10 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site], surroundin
     near, own = hints(called, file=False), said(statement)
     given = [tensor for call in calls for tensor in tensors(call.given)]
     of_product = any("product" in tensor.tags for tensor in given)
-    rewarded = "policy" in near or _LEARNING_BY_REWARD.search(function) is not None
+    entered = called.scope.endswith(_ENTERED)
+    # A network says what it is by its name; in a training loop the words around tell.
+    rewarded = "policy" in near or (not entered and _LEARNING_BY_REWARD.search(function) is not None)
+    in_logs = any(call.operation == "log_softmax" for call in calls)
     if any(call.operation == "gumbel_softmax" for call in calls):
         return "latent"
     if "policy" in uses:
@@ -131,6 +135,8 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site], surroundin
         of_product and uses.keys() & {"multiplied", "returned"} and "loss" not in uses and "loss" not in [*own, *near]
     ):
         return _weighing(near, own, of_product)
+    if called.scope and "." not in called.scope and "softmax" in called.scope and uses.keys() <= _OF_A_HELPER:
+        return "unknown"  # a function that is itself a softmax: its callers decide
     if "memory" in near:
         return "memory"
     if "multinomial" in uses:
@@ -142,7 +148,7 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site], surroundin
             return "policy"
         return "output" if "returned" in uses and "loss" not in near else "loss"
     if "multiplied" in uses or "topk" in uses:
-        found = _scaling(called, near, own, uses, rewarded)
+        found = _scaling(called, near, own, uses, rewarded=rewarded, entered=entered)
         if found:
             return found
         if "multiplied" in uses and "argmax" not in uses:
@@ -151,8 +157,10 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site], surroundin
         return next((name for name in ("attention", "latent") if name in [*own, *near]), "hidden")
     if "loss" in [*own[:1], *near]:
         return "loss"
-    if "subtracted" in uses and not called.scope.endswith(_ENTERED) and not uses.keys() & _READ:
+    if "subtracted" in uses and not entered and not uses.keys() & _READ:
         return "loss"
+    if (in_logs or own[:1] == ["output"]) and uses.keys() & _READ:
+        return "policy" if "policy" in near else "output"
     for name in ("attention", "policy", "latent"):
         if name in (*own[:1], *near[:1]):
             return name
@@ -176,11 +184,17 @@ def _weighing(near: list[str], own: list[str], of_product: bool) -> str:
     return "output" if own[:1] == ["output"] else "attention"
 
 
-def _scaling(called: Site, near: list[str], own: list[str], uses: dict[str, Site], rewarded: bool) -> str:
+def _scaling(
+    called: Site, near: list[str], own: list[str], uses: dict[str, Site], *, rewarded: bool, entered: bool
+) -> str:
     """The place of weights that scale something entry by entry; none when nothing tells."""
     for name in (*own, *near):
+        if name == "loss" and rewarded:
+            return "policy"
         if name in ("attention", "latent", "policy", "loss"):
             return name
+    if own[:1] == ["output"] and not entered and "attention" not in near and not rewarded:
+        return "output"
     if rewarded:
         return "policy"
     scaled = uses.get("multiplied")

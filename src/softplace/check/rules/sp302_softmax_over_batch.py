@@ -41,6 +41,8 @@ def _find(context: Context) -> Iterator[Finding]:
         dim = (0 if rank == 3 else None) if event.implicit else event.dim
         if dim is None or "batched" not in given.tags or (rank is not None and rank < 2):
             continue
+        if given.size(-1) == 1:
+            continue  # one score for each row: the rows compete
         if dim == 0 or (rank is not None and dim % rank == 0):
             seen.add(event.site)
             yield RULE.finding(

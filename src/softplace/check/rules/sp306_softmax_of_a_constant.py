@@ -30,7 +30,11 @@ from softplace.check.values import Kind, Site, Tensor
 
 
 def _find(context: Context) -> Iterator[Finding]:
-    seen: set[Site] = set()
+    seen: set[Site] = {
+        event.site
+        for event in context.events.normalised.values()
+        if not (isinstance(event.given, Tensor) and event.given.kind == Kind.CONSTANT)
+    }  # given a constant in one call alone, as by a path for errors, it is no mistake
     for event in context.events.normalised.values():
         given = event.given
         if event.operation not in SOFTMAX_NAMES or event.site in seen or not isinstance(given, Tensor):
