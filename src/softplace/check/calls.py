@@ -122,7 +122,9 @@ class Calls(LibraryCalls):
             return Unknown("a class that builds itself")
         if "typing.NamedTuple" in cls.outside():
             names = fields(cls)
-            return Entries(dict(zip(names, arguments, strict=False)) | {n: v for n, v in keywords.items() if n in names})
+            return Entries(
+                dict(zip(names, arguments, strict=False)) | {n: v for n, v in keywords.items() if n in names}
+            )
         made = Instance(cls, site)
         self.running.add(where)
         self.constructing.add(id(made))
@@ -315,9 +317,10 @@ class Calls(LibraryCalls):
             return
         for name, value in bound.items():
             found = frame.variables.get(name)
-            if isinstance(value, Unknown) and found is not None:
-                if self.is_loss(found) or isinstance(found, Chain | Instance) and interesting(found):
-                    bound[name] = found
+            if not isinstance(value, Unknown) or found is None:
+                continue
+            if self.is_loss(found) or (isinstance(found, Chain | Instance) and interesting(found)):
+                bound[name] = found
 
     def passed(self, value: Value, site: Site) -> Value:
         """The value as the caller has it: the call is noted in its path."""

@@ -28,7 +28,7 @@ FILES_PER_JOB = 150
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A softmax of the catalogue. `calls`: where a layer that was constructed at `site` is called, each with its place."""
+    """A softmax of the catalogue. `calls`: where a layer that was constructed at `site` is called, and their places."""
 
     site: Site
     operation: str

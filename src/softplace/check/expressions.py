@@ -177,7 +177,9 @@ class Expressions(Attributes):
         if len(node.args) != 1:
             return None
         name = constant(self.evaluate(node.args[0], frame))
-        return self.lookup(name, frame) if isinstance(name, str) else self.any_of(self.registry(ModuleValue(frame.module)))
+        return (
+            self.lookup(name, frame) if isinstance(name, str) else self.any_of(self.registry(ModuleValue(frame.module)))
+        )
 
     def isinstance_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
         if len(node.args) != 2:

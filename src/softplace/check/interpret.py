@@ -14,12 +14,12 @@ from typing import Any
 
 from softplace.check.calls import NOT_TRAINING, TRAINING
 from softplace.check.events import Constructed
-from softplace.check.expressions import Expressions
+from softplace.check.imports import Imports
 from softplace.check.library import HEADS
 from softplace.check.names import NORMALISER_LAYERS, NORMALISERS, SOFTMAX_NAMES
 from softplace.check.project import Module
 from softplace.check.relevance import interesting
-from softplace.check.state import STEPS, Exhausted, Frame, Lazy, merged
+from softplace.check.state import STEPS, Exhausted, Frame, merged
 from softplace.check.values import (
     UNKNOWN,
     Bound,
@@ -31,10 +31,8 @@ from softplace.check.values import (
     Instance,
     Items,
     Kind,
-    Library,
     LibraryObject,
     Method,
-    ModuleValue,
     Site,
     Tensor,
     Union,
@@ -51,7 +49,7 @@ _REGISTERING = re.compile(rb"^@[\w.]*regist", re.M | re.I)
 _CONSTRUCTORS = ("__init__", "__post_init__")
 
 
-class Interpreter(Expressions):
+class Interpreter(Imports):
     """Runs files for their events."""
 
     def prepare(self) -> None:
@@ -520,52 +518,6 @@ class Interpreter(Expressions):
         self.registered(node, made, frame)
         if frame.parent is not None and not frame.is_class:
             self.check_class(made)
-        return True
-
-    def imports(self, node: ast.Import, frame: Frame) -> bool:
-        for alias in node.names:
-            if alias.asname is not None:
-                frame.variables[alias.asname] = Lazy(alias.name, 0, None)
-                continue
-            first = alias.name.split(".")[0]
-            old = frame.variables.get(first)
-            if self.folder_import(alias.name.split("."), frame):
-                continue
-            if not isinstance(old, Lazy | Library):
-                frame.variables[first] = Lazy(first, 0, None)
-        return True
-
-    def folder_import(self, words: list[str], frame: Frame) -> bool:
-        """`import folder.file` of a folder without __init__.py: its name holds the files that were imported from it."""
-        if len(words) < 2 or not self.project.is_folder(frame.module, words[0], 0):
-            return False
-        if self.project.resolve(frame.module, words[0], 0) is not None:
-            return False
-        module = self.project.resolve(frame.module, ".".join(words), 0)
-        if module is None:
-            return False
-        held: Value = ModuleValue(module)
-        for depth in range(len(words) - 1, 0, -1):
-            old: Value | None = frame.variables.get(words[0])
-            for word in words[1:depth]:
-                old = old.entries.get(word) if isinstance(old, Entries) else None
-            held = Entries((old.entries if isinstance(old, Entries) else {}) | {words[depth]: held})
-        frame.variables[words[0]] = held
-        return True
-
-    def imports_from(self, node: ast.ImportFrom, frame: Frame) -> bool:
-        dotted = node.module or ""
-        for alias in node.names:
-            if alias.name != "*":
-                frame.variables[alias.asname or alias.name] = Lazy(dotted, node.level, alias.name)
-                continue
-            module = self.project.resolve(frame.module, dotted, node.level)
-            if module is not None:
-                frame.module.stars.append(module)
-            elif dotted.split(".")[0] in ("torch", "tensorflow", "keras", "numpy"):
-                frame.variables.update(self.starred_library(dotted))
-            else:
-                frame.module.unknown_stars = True
         return True
 
     def outer_names(self, node: ast.Global | ast.Nonlocal, frame: Frame) -> bool:

@@ -83,7 +83,7 @@ class LibraryCalls(Frameworks):
             ],
             "keras": ["layers", "models", "losses", "optimizers", "Sequential", "Model", "Input"],
             "keras.models": ["Sequential", "Model"],
-            "keras.layers": KERAS_LAYERS,
+            "keras.layers": list(KERAS_LAYERS),
         }
         return {name: Library(f"{dotted}.{name}") for name in names.get(canonical(dotted), [])}
 
@@ -161,12 +161,18 @@ class LibraryCalls(Frameworks):
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
         self.paired_by_framework(arguments, keywords, site)
-        made = LibraryObject(name, tuple(arguments), keywords, site)
+        built = LibraryObject(name, tuple(arguments), keywords, site)
         if loss is None:
-            return made
+            return built
         # A loss that is made anew in each round of a loop, with the same options, is one.
-        where = ("loss", site, name, tuple(map(key, arguments)), tuple((word, key(each)) for word, each in keywords.items()))
-        return self.memory.setdefault(where, made)
+        where = (
+            "loss",
+            site,
+            name,
+            tuple(map(key, arguments)),
+            tuple((word, key(each)) for word, each in keywords.items()),
+        )
+        return self.memory.setdefault(where, built)
 
     def builtin(self, name: str, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         """Python's own functions, as far as models need them."""
@@ -457,9 +463,10 @@ class LibraryCalls(Frameworks):
             return self.call(receiver, arguments[1:], {}, site)
         if isinstance(receiver, Chain) and name in ("children", "modules"):
             return Items(receiver.parts)
-        if isinstance(receiver, LibraryObject):
-            if receiver.name == "argparse.ArgumentParser" or name.startswith("parse"):
-                return Unknown("arguments of the command line")
+        if isinstance(receiver, LibraryObject) and (
+            receiver.name == "argparse.ArgumentParser" or name.startswith("parse")
+        ):
+            return Unknown("arguments of the command line")
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
         return Unknown(f"method {name!r} of an outside class")

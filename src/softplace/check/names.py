@@ -439,12 +439,14 @@ LINEAR_LAYERS = frozenset(
 
 # What `from keras.layers import *` brings, as far as models of today need it.
 KERAS_LAYERS = (
-    "Activation Add Average AveragePooling1D AveragePooling2D BatchNormalization Bidirectional Concatenate Conv1D Conv2D "
-    "Conv2DTranspose Conv3D Dense DepthwiseConv2D Dropout ELU Embedding Flatten GRU GlobalAveragePooling1D "
-    "GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D Input InputLayer LSTM Lambda Layer LayerNormalization "
-    "LeakyReLU MaxPool1D MaxPool2D MaxPooling1D MaxPooling2D Multiply Permute ReLU RepeatVector Reshape SeparableConv2D "
-    "SimpleRNN Softmax SpatialDropout1D SpatialDropout2D TimeDistributed UpSampling2D ZeroPadding2D"
-).split()
+    *("Activation", "Add", "Average", "AveragePooling1D", "AveragePooling2D", "BatchNormalization", "Bidirectional"),
+    *("Concatenate", "Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D", "Dense", "DepthwiseConv2D", "Dropout", "ELU"),
+    *("Embedding", "Flatten", "GRU", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling1D"),
+    *("GlobalMaxPooling2D", "Input", "InputLayer", "LSTM", "Lambda", "Layer", "LayerNormalization", "LeakyReLU"),
+    *("MaxPool1D", "MaxPool2D", "MaxPooling1D", "MaxPooling2D", "Multiply", "Permute", "ReLU", "RepeatVector"),
+    *("Reshape", "SeparableConv2D", "SimpleRNN", "Softmax", "SpatialDropout1D", "SpatialDropout2D", "TimeDistributed"),
+    *("UpSampling2D", "ZeroPadding2D"),
+)
 
 # Calls that give back the model (or tensor) that they were given.
 WRAPPERS = frozenset(

@@ -22,7 +22,7 @@ from softplace.check.names import (
     SAME,
     SPLITTING,
 )
-from softplace.check.state import State
+from softplace.check.shapes import SCORE_TAGS, Shapes
 from softplace.check.values import (
     NO_TAGS,
     NORMALISED,
@@ -32,7 +32,6 @@ from softplace.check.values import (
     Items,
     Kind,
     Site,
-    Slice,
     Tensor,
     Union,
     Unknown,
@@ -57,39 +56,11 @@ _ARITHMETIC: dict[str, type[ast.operator]] = {
     "subtract": ast.Sub,
     "pow": ast.Pow,
 }
-# Facts about scores that go on through shifts, scales and shape changes.
-_SCORE_TAGS = frozenset(
-    {
-        "product",
-        "scaled",
-        "masked",
-        "masked infinite",
-        "parameter",
-        "batched",
-        "causal",
-        "scaled up",
-        "whole",
-        "projected",
-        "of projections",
-        "norm",
-        "unit",
-    }
-)
 SMALL = 1e-2
 
 
-class Operations(State):
+class Operations(Shapes):
     """Operations on tensors."""
-
-    def tensor(self, value: Value | None) -> Tensor:
-        """The value as one tensor; what differs between its options is unknown."""
-        found = list(tensors(value, 1))
-        if len(found) == 1 and not isinstance(value, Union):
-            return found[0]
-        if found and len(found) == sum(1 for _ in options(value)) and len({each.kind for each in found}) == 1:
-            common = frozenset.intersection(*(each.tags for each in found))
-            return found[0].but(tags=common)
-        return Tensor(Kind.UNKNOWN)
 
     def normalise(
         self,
@@ -223,7 +194,7 @@ class Operations(State):
         if given.kind in NORMALISED and name in POSITIVE_KEEPING and given.kind in (Kind.PROBABILITIES, Kind.SIGMOID):
             return given
         self.use(given, "activation", site)
-        tags = given.tags & _SCORE_TAGS | ({_BOUNDING[name]} if name in _BOUNDING else set())
+        tags = given.tags & SCORE_TAGS | ({_BOUNDING[name]} if name in _BOUNDING else set())
         return Tensor(Kind.RAW, rank=given.rank, sizes=given.sizes, tags=frozenset(tags))
 
     def logarithm(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
@@ -316,7 +287,8 @@ class Operations(State):
         for fact in ("norm", "unit"):
             if flat and all(fact in self.tensor(each).tags for each in flat):
                 tags.add("norm" if fact == "norm" else "bounded")  # a product of units is a cosine
-        if tags & {"product"} and all("projected" in self.tensor(each).tags for each in flat):
+        projected = all("projected" in self.tensor(each).tags for each in flat)
+        if tags & {"product"} and (projected or any(map(_is_query, flat))):
             tags.add("of projections")
         path = next((t.path for each in flat for t in tensors(each, 1) if "whole" in t.tags), ())
         return Tensor(Kind.RAW, tags=frozenset(tags), path=path)
@@ -366,71 +338,6 @@ class Operations(State):
         if isinstance(number, int | float):
             return source.but(tags=source.tags)
         return source.but(tags=source.tags | {"masked"})
-
-    def reshaped(self, name: str, given: Tensor, arguments: list[Value], keywords: dict[str, Value]) -> Tensor:
-        """The same numbers in another shape."""
-        rank: int | None = None
-        sizes: tuple[tuple[int, int], ...] = ()
-        tags = given.tags
-        rest = arguments[1:]
-        dim = given.dim
-        if name in ("view", "reshape"):
-            shape = (
-                list(rest[0].elements) if len(rest) == 1 and isinstance(rest[0], Items) and not rest[0].rest else rest
-            )
-            if len(shape) > 1 or (shape and integer(shape[0]) is not None):
-                rank = len(shape)
-                sizes = tuple((at, size) for at, each in enumerate(shape) if (size := integer(each) or 0) > 0)
-                last = integer(shape[-1])
-                tags = tags - {"batched"} if rank < 3 else tags  # which dim is the batch is said by the shape
-                if rank == 2 and (integer(shape[0]) == -1 or last == -1) and given.kind != Kind.PROBABILITIES:
-                    tags = tags | {"batched"}
-        elif name == "flatten":
-            start = integer(rest[0]) if rest else integer(keywords.get("start_dim"))
-            rank = 2 if start == 1 else 1 if start is None and not rest and "start_dim" not in keywords else None
-            tags = tags | {"batched"} if start == 1 else tags
-        elif name == "unsqueeze":
-            rank = None if given.rank is None else given.rank + 1
-            sizes = ((-1, 1),) if rest and integer(rest[0]) == -1 else ()
-        elif name in ("permute", "transpose", "swapaxes", "t", "flip", "roll"):
-            rank = given.rank
-            tags = tags - {"batched"}
-            dim = None
-        elif name in ("mean", "reduce_mean", "nanmean") and given.kind in NORMALISED:
-            tags = (tags | {"averaged"}) - {"batched"}
-        elif name == "mean" and given.rank is not None and rest:
-            rank = given.rank - 1 if integer(rest[0]) is not None and "keepdim" not in keywords else None
-            sizes = tuple(pair for pair in given.sizes if pair[0] == 1 and integer(rest[0]) not in (0, 1))
-            tags = tags if integer(rest[0]) not in (0, None) else tags - {"batched"}
-        elif (name == "squeeze" and given.rank is not None and rest) or name == "mean":
-            tags = tags - {"batched"}
-        elif name in ("gather", "take", "index_select", "select", "take_along_axis"):
-            tags = tags | {"picked"}
-        return given.but(rank=rank, sizes=sizes, tags=tags, dim=dim if rank == given.rank or dim == -1 else None)
-
-    def indexed(self, given: Tensor, index: Value) -> Value:
-        """tensor[index]: some rows, or one class."""
-        parts = list(index.elements) if isinstance(index, Items) else [index]
-        last = parts[-1] if parts else UNKNOWN
-        takes_class = (
-            len(parts) > 1
-            and integer(last) is not None
-            and given.dim in (None, len(parts) - 1, -1)
-            and not (len(parts) == 2 and integer(last) == -1)
-            and not (len(parts) == 2 and given.dim == -1 and given.rank not in (None, 2))
-        )
-        rank = None if given.rank is None else given.rank - sum(integer(part) is not None for part in parts)
-        if given.kind in NORMALISED:
-            if takes_class and all(isinstance(part, Slice) or constant(part) is Ellipsis for part in parts[:-1]):
-                picked = Kind.SIGMOID if given.kind in (Kind.PROBABILITIES, Kind.SIGMOID) else Kind.LOG_SIGMOID
-                return given.but(kind=picked, rank=rank, sizes=(), dim=None, tags=given.tags | {"picked"})
-            if len(parts) > 1 and isinstance(last, Slice) and not last.full and given.dim in (None, len(parts) - 1):
-                return Tensor(Kind.UNKNOWN, given.origin, tags=frozenset({"total"}))
-            if len(parts) > 1 and not isinstance(last, Slice):
-                return given.but(rank=None, sizes=(), dim=None, tags=given.tags | {"picked"})
-            return given.but(rank=rank, sizes=(), tags=given.tags - {"batched"}, dim=None)
-        kind = given.kind if given.kind not in NORMALISED else Kind.UNKNOWN
-        return Tensor(kind, rank=rank, tags=given.tags & (_SCORE_TAGS - {"batched", "parameter"}))
 
     def combine(
         self,
@@ -545,7 +452,7 @@ class Operations(State):
     ) -> Tensor:
         """Raw scores stay raw scores under arithmetic; products and masks are remembered."""
         tags = ((one.tags if one is not None else NO_TAGS) | (other.tags if other is not None else NO_TAGS)) & (
-            _SCORE_TAGS | {"logsumexp", "negative"}
+            SCORE_TAGS | {"logsumexp", "negative"}
         )
         present = [each for each in (one, other) if each is not None]
         kinds = {each.kind for each in present}
@@ -574,6 +481,13 @@ class Operations(State):
         sizes = first.sizes if len(present) == 1 else ()
         path = next((each.path for each in present if each.tags & {"whole", "scaled up"}), ())
         return Tensor(result, rank=first.rank, sizes=sizes, tags=frozenset(tags), path=path)
+
+
+def _is_query(value: Value) -> bool:
+    """Whether a value is a parameter that is named as the query of attention."""
+    if not isinstance(value, Unknown):
+        return False
+    return value.reason.lower() in ("parameter 'q'", "parameter 'query'", "parameter 'queries'")
 
 
 def _first(keywords: dict[str, Value]) -> Value:

@@ -89,10 +89,8 @@ def calls_of(softmax: Softmax, events: Events, surroundings: Surroundings) -> di
         if call.site[:3] != softmax.site[:3]:
             grouped[call.site].append(call)
     if len(grouped) == 1:
-        return {site: softmax.place for site in grouped}
-    return {
-        site: place(site, calls, dict(events.uses.get(site, {})), surroundings) for site, calls in grouped.items()
-    }
+        return dict.fromkeys(grouped, softmax.place)
+    return {site: place(site, calls, dict(events.uses.get(site, {})), surroundings) for site, calls in grouped.items()}
 
 
 def hints(site: Site, *, file: bool = True) -> list[str]:

@@ -125,7 +125,9 @@ class Relevance:
     def noisy_part(self, value: Value, depth: int = 2) -> bool:
         """Whether a part of a network is worth following: a network whose text is, or layers with a softmax."""
         if isinstance(value, Instance):
-            return any(isinstance(each, ClassValue) and self._judge(each.node, each.module)[1] for each in value.cls.line())
+            return any(
+                isinstance(each, ClassValue) and self._judge(each.node, each.module)[1] for each in value.cls.line()
+            )
         if isinstance(value, LibraryObject | Library):
             last = value.name.rsplit(".", 1)[-1]
             return last in NORMALISER_LAYERS or last in NORMALISERS

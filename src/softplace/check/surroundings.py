@@ -9,7 +9,6 @@ from typing import NamedTuple
 from softplace.check.project import Project
 from softplace.check.values import Site
 
-
 LONGEST = 6
 """Lines of a statement that are looked at."""
 

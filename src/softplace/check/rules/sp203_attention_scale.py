@@ -2,8 +2,8 @@
 
 ## What it finds
 Attention in the form of the Transformer whose scores are not divided by the root of the size of a head: not scaled at
-all (a note: Luong's dot attention has no scale), scaled after the softmax, multiplied by the root, divided by the size
-itself, or by the root of all features though they are split into heads.
+all (a note, where queries and keys are projections: Luong's dot attention has no scale), scaled after the softmax,
+multiplied by the root, divided by the size itself, or by the root of all features though they are split into heads.
 
 ## Why it is wrong
 The product of two vectors of d independent entries has a standard deviation of the root of d. Without the scale the
