@@ -29,6 +29,8 @@ from softplace.check.values import (
 )
 
 _CRITERION_WORDS = ("criterion", "loss_fn", "loss_func", "loss", "loss_function")
+FUNCTIONAL_LAYERS = frozenset(["dense", "conv1d", "conv2d", "conv3d", "fully_connected", "linear"])
+"""Layers of TensorFlow 1 that are functions of `tf.layers`, `tf.contrib.layers` and the like."""
 _MODEL_WORDS = ("model", "module", "network", "net")
 
 
@@ -112,6 +114,14 @@ class Frameworks(Operations):
         if name in NORMALISERS:
             return self.normalise(str(name), result, Constant(-1), site, called.site)
         return Tensor(Kind.RAW) if name in (None, "linear") or name in ACTIVATIONS else UNKNOWN
+
+    def functional_layer(self, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        """A layer of TensorFlow 1 that is a function: tf.layers.dense(x, 10, activation=tf.nn.softmax)."""
+        self.use(arguments[0] if arguments else keywords.get("inputs"), "linear", site)
+        activation = keywords.get("activation", keywords.get("activation_fn"))
+        if isinstance(activation, Library):
+            return self.call(activation, [Tensor(Kind.RAW)], {}, site)
+        return Tensor(Kind.RAW) if activation is None or isinstance(activation, Constant) else UNKNOWN
 
     def paired_by_framework(self, arguments: list[Value], keywords: dict[str, Value], site: Site) -> None:
         """A model and a criterion that are given to a framework together meet there."""

@@ -21,6 +21,7 @@ from softplace.check.project import Module
 from softplace.check.relevance import interesting
 from softplace.check.state import STEPS, Exhausted, Frame, merged
 from softplace.check.values import (
+    NORMALISED,
     UNKNOWN,
     Bound,
     Chain,
@@ -43,6 +44,7 @@ from softplace.check.values import (
     key,
     options,
 )
+from softplace.check.words import words_of
 
 LONGEST_LOOP = 16
 _REGISTERING = re.compile(rb"^@[\w.]*regist", re.M | re.I)
@@ -354,6 +356,13 @@ class Interpreter(Imports):
         elif isinstance(owner, Tensor) and isinstance(value, Tensor) and owner.kind in (Kind.CONSTANT, value.kind):
             # zeros that are filled piece by piece: all of it is of that kind
             self.change(target.value, value.but(rank=owner.rank, sizes=(), dim=None), frame)
+        elif isinstance(owner, Tensor) and owner.kind in NORMALISED and isinstance(value, Constant):
+            masked = isinstance(index, Tensor) and "mask" in index.tags or "mask" in words_of(target.slice)
+            number = value.value
+            if masked and isinstance(number, int | float) and (number == 0 or number < -1e3):
+                self.use(owner, "masked after" if number == 0 else "filled after", self.site(target, frame))
+            else:
+                self.use(owner, "other", self.site(target, frame))
         elif isinstance(owner, Tensor):
             kept = owner.kind if owner.kind == Kind.RAW else Kind.UNKNOWN
             self.assign(target.value, Tensor(kept, rank=owner.rank, tags=owner.tags - {"constant"}), frame)

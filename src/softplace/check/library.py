@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from softplace.check.events import Constructed, Normalised
-from softplace.check.frameworks import Frameworks
+from softplace.check.frameworks import FUNCTIONAL_LAYERS, Frameworks
 from softplace.check.losses import LOSSES
 from softplace.check.names import (
     ACTIVATIONS,
@@ -142,6 +142,8 @@ class LibraryCalls(Frameworks):
         if last in BINARY_SAMPLERS:
             self.use(arguments[0] if arguments else keywords.get("probs"), "policy", site)
         is_class = last[:1].isupper()
+        if last in FUNCTIONAL_LAYERS and "layers" in name:
+            return self.functional_layer(arguments, keywords, site)
         if (
             package in TENSOR_PACKAGES
             and not is_class

@@ -144,6 +144,8 @@ class Operations(Shapes):
                 return Tensor(Kind.RAW)
             return Tensor(Kind.INDICES) if name in INDEX_MAKERS else UNKNOWN
         if name in SAME:
+            if name == "nan_to_num":
+                self.use(given, "repaired", site)
             if name.startswith("cl") and name not in ("clone",):
                 return given.tagged("guarded")
             return given
@@ -393,9 +395,13 @@ class Operations(Shapes):
             if base.kind == Kind.PROBABILITIES:
                 self.use(base, "scaled after", site)
                 return base
+            if kind is ast.Mult and "product" in base.tags and "root" in other.tags:
+                return base.but(tags=base.tags | {"scaled", "scaled up"}, path=(site,))
             if base.kind not in NORMALISED:
                 whole = {"whole"} if "whole root" in other.tags else set()
                 return base.but(tags=base.tags | {"scaled"} | whole, path=(site,) if whole else base.path)
+        if kind is ast.Div and one is not None and "product" in one.tags and _is_head_size(right_node):
+            return one.but(tags=one.tags | {"scaled", "by size"}, path=(site,))
         if kind is ast.Div and one is not None and other is not None and "norm" in other.tags:
             return one.but(tags=one.tags | {"scaled", "unit", "bounded"}) if one.kind not in NORMALISED else one
         if kind is ast.Div and one is not None:
@@ -429,8 +435,9 @@ class Operations(Shapes):
             if value is not None and value.kind in NORMALISED:
                 partner = other if value is one else one
                 named_mask = "mask" in words_of(node) or (partner is not None and "mask" in partner.tags)
-                learned = partner is not None and "parameter" in partner.tags  # soft, as of a learned span
-                if kind is ast.Mult and named_mask and not learned and value.kind == Kind.PROBABILITIES:
+                # A mask that is learned, or clamped, as a ramp is, is soft: it is meant to scale.
+                soft = partner is not None and not partner.tags.isdisjoint(("parameter", "guarded"))
+                if kind is ast.Mult and named_mask and not soft and value.kind == Kind.PROBABILITIES:
                     # A mask of one entry per row keeps or drops whole rows, which sum to one or zero.
                     by_row = partner is not None and partner.size(-1) == 1
                     self.use(value, "masked rows" if by_row else "masked after", site)
@@ -483,6 +490,11 @@ class Operations(Shapes):
         return Tensor(result, rank=first.rank, sizes=sizes, tags=frozenset(tags), path=path)
 
 
+def _is_head_size(node: ast.expr | None) -> bool:
+    """Whether an expression is the size of a head by its name: its root is meant where scores are divided by it."""
+    return isinstance(node, ast.Name | ast.Attribute) and words_of(node).split()[-1] in _HEAD_SIZES
+
+
 def _is_query(value: Value) -> bool:
     """Whether a value is a parameter that is named as the query of attention."""
     if not isinstance(value, Unknown):
@@ -505,6 +517,7 @@ _BOUNDING = {
     "vector_norm": "norm",
     "normalize": "unit",
 }
+_HEAD_SIZES = frozenset(["dk", "d_k", "head_dim", "dim_head", "head_size", "d_head", "dim_per_head"])
 _USES: dict[type[ast.operator], str] = {
     ast.Mult: "multiplied",
     ast.Add: "added",

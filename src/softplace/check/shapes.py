@@ -29,6 +29,7 @@ SCORE_TAGS = frozenset(
         "batched",
         "causal",
         "scaled up",
+        "by size",
         "whole",
         "projected",
         "of projections",

@@ -17,6 +17,8 @@ def words_of(node: ast.expr | None) -> str:
         return words_of(node.value)
     if isinstance(node, ast.UnaryOp):
         return words_of(node.operand)
+    if isinstance(node, ast.Compare):
+        return words_of(node.left)
     if isinstance(node, ast.BinOp):
         return f"{words_of(node.left)} {words_of(node.right)}"
     return ""

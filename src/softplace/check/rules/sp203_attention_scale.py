@@ -46,8 +46,15 @@ def _find(context: Context) -> Iterator[Finding]:
             seen.add(event.site)
             yield RULE.finding(
                 scaled,
-                "Scores of attention are divided by a negative power of a size, which makes them larger: "
-                "multiply by it.",
+                "Scores of attention are made larger by the root of a size: divide by the root.",
+                place="attention",
+                related=related,
+            )
+        elif "by size" in given.tags:
+            seen.add(event.site)
+            yield RULE.finding(
+                scaled,
+                "Scores of attention are divided by the size of a head: divide by its root.",
                 place="attention",
                 related=related,
             )

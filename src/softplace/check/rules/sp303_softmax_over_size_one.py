@@ -35,7 +35,9 @@ def _find(context: Context) -> Iterator[Finding]:
         given = event.given
         if event.operation not in SOFTMAX_NAMES or event.site in seen or not isinstance(given, Tensor):
             continue
-        if event.dim is not None and given.size(event.dim) == 1:
+        # Of three dims in all, as features of sequences have, 2 is the last one.
+        last = given.rank is None and event.dim == 2
+        if event.dim is not None and given.size(-1 if last else event.dim) == 1:
             seen.add(event.site)
             constant = "0" if event.operation == "log_softmax" else "1"
             yield RULE.finding(
