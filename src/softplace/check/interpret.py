@@ -357,7 +357,7 @@ class Interpreter(Imports):
             # zeros that are filled piece by piece: all of it is of that kind
             self.change(target.value, value.but(rank=owner.rank, sizes=(), dim=None), frame)
         elif isinstance(owner, Tensor) and owner.kind in NORMALISED and isinstance(value, Constant):
-            masked = isinstance(index, Tensor) and "mask" in index.tags or "mask" in words_of(target.slice)
+            masked = (isinstance(index, Tensor) and "mask" in index.tags) or "mask" in words_of(target.slice)
             number = value.value
             if masked and isinstance(number, int | float) and (number == 0 or number < -1e3):
                 self.use(owner, "masked after" if number == 0 else "filled after", self.site(target, frame))

@@ -20,7 +20,10 @@ PLACES = ("output", "loss", "hidden", "attention", "memory", "latent", "policy",
 # What the name of a function, class or file says.
 _NAMES = (
     ("memory", r"memory|\bntm\b|\bdnc\b|addressing|address_|read_?head|write_?head|read_?weight|write_?weight"),
-    ("attention", r"attention|attn|\batt\b|_att\b|\batt_|multi_?head|self_?att|non_?local|\bmha\b"),
+    (
+        "attention",
+        r"attention|attn|\batt\b|_att\b|\batt_|multi_?head|self_?att|non_?local|\bmha\b|\bgat(v2)?(_|conv|layer|\b)",
+    ),
     (
         "latent",
         r"gumbel|gate\b|gated|gating|expert|\bmoe\b|router|routing|mixture|concrete|\bvq|codebook|assign|reparam|\bvae|"
@@ -71,7 +74,8 @@ def softmaxes(events: Events, surroundings: Surroundings) -> dict[Site, Softmax]
             found[site] = Softmax(site, operation, place(site, calls, uses, surroundings), calls, uses)
     for layer in events.constructed.values():
         if layer.site not in found and layer.operation in SOFTMAX_NAMES:
-            near = [*said(surroundings.of(layer.site).statement), *hints(layer.site)]
+            own = said(surroundings.of(layer.site).statement)
+            near = [*hints(layer.site, file=False), *own, *hints(layer.site)]
             found[layer.site] = Softmax(layer.site, layer.operation, next(iter(near), "unknown"))
     for event in events.divisions.values():
         if event.site not in found:
@@ -155,7 +159,7 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site], surroundin
         return next((name for name in ("attention", "latent") if name in [*own, *near]), "hidden")
     if "loss" in [*own[:1], *near]:
         return "loss"
-    if "subtracted" in uses and not entered and not uses.keys() & _READ:
+    if (in_logs and "negated" in uses) or ("subtracted" in uses and not entered and not uses.keys() & _READ):
         return "loss"
     if (in_logs or own[:1] == ["output"]) and uses.keys() & _READ:
         return "policy" if "policy" in near else "output"

@@ -41,7 +41,8 @@ class Surroundings:
                 if span.is_function:
                     function = "\n".join(lines[span.first - 1 : span.last])
                 else:
-                    statement = " ".join(line.strip() for line in lines[span.first - 1 : span.last][:LONGEST])
+                    shown = lines[span.first - 1 : span.last][:LONGEST]
+                    statement = " ".join(line.split("#")[0].strip() for line in shown)
         return Around(statement, function)
 
     def _read(self, path: str) -> None:
