@@ -58,7 +58,8 @@ class Calls(LibraryCalls):
                 results = [self.call(option, arguments, keywords, site) for option in parts]
             finally:
                 self.choosing -= several
-            return join(results, chosen=len(parts) > 1)
+            # One of several networks is a choice that some run makes; one of several layers is an option of one.
+            return join(results, chosen=len(parts) > 1 and not all(isinstance(p, LibraryObject) for p in parts))
         if isinstance(callee, Function | Bound):
             self.named_gumbel(callee, arguments, keywords, site)
         if isinstance(callee, Function):
@@ -309,6 +310,8 @@ class Calls(LibraryCalls):
                 found = self.evaluate(parameter.annotation, function.closure)
                 if isinstance(found, ClassValue) and self.is_module(found):
                     bound[parameter.arg] = self.generic(found)
+                elif isinstance(found, Library) and self.is_criterion(found.name):
+                    bound[parameter.arg] = LibraryObject(found.name, (), {}, Site("", 1, 0, 1, 0))
 
     def namesakes(self, function: Function, bound: dict[str, Value]) -> None:
         """A parameter of a function that nothing calls is taken to be the network or loss of that name in its file."""

@@ -129,6 +129,11 @@ class Expressions(Attributes):
             drawn = callee.receiver if isinstance(node.func.value, ast.Call) else None
             if isinstance(drawn, Tensor) and drawn.made_by == "gumbel_softmax" and not self.inference:
                 self.use(drawn, "detached", site)
+        if isinstance(callee, Library) and callee.name.endswith("import_module") and arguments:
+            named = constant(arguments[0])
+            module = self.project.resolve(frame.module, named, 0) if isinstance(named, str) and named else None
+            if module is not None:
+                return ModuleValue(module)
         if isinstance(callee, Library) and callee.name.endswith(".sqrt") and len(node.args) == 1:
             return self.root(arguments[0], node.args[0], frame, inverse=False)
         return self.call(callee, arguments, keywords, site)

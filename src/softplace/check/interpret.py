@@ -242,6 +242,9 @@ class Interpreter(Imports):
                 return Chain((*old.parts, given[1]), (*old.names, str(constant(given[0]))), old.keras)
             if name in ("add", "append"):
                 return Chain((*old.parts, given[0]), (*old.names, str(len(old.parts))), old.keras)
+        if isinstance(old, Method) and isinstance(old.receiver, LibraryObject) and old.name in HEADS and given:
+            if name in ("add_module", "append"):  # the head of an outside model gets a further layer
+                return Chain((old, given[-1]), ("0", "1"))
         if isinstance(old, Instance) and name in ("add_module", "register_module") and len(given) == 2:
             if isinstance(constant(given[0]), str):
                 self.write(old, constant(given[0]), given[1])

@@ -147,7 +147,7 @@ class LibraryCalls(Frameworks):
         if (
             package in TENSOR_PACKAGES
             and not is_class
-            and not name.startswith(("torch.optim", "torch.utils", "keras.layers"))
+            and not name.startswith(("torch.optim", "torch.utils", "torch.hub", "keras.layers"))
         ):
             return self.operate(last, arguments, keywords, site, package)
         if last.endswith("Output") and keywords:

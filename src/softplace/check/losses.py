@@ -99,6 +99,7 @@ def _keras() -> dict[str, Loss]:
             is_class=True,
             **common,  # type: ignore[arg-type]
         )
+        table[f"tensorflow.losses.{cls}"] = table[f"keras.losses.{cls}"]
         for package in ("keras.losses", "keras.metrics", "keras.backend"):
             table[f"{package}.{function}"] = Loss(
                 name=function,

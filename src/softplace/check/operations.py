@@ -130,6 +130,8 @@ class Operations(Shapes):
             )
         if name in CONSTANTS and package == "torch":
             return Tensor(Kind.CONSTANT, tags=frozenset({"constant"}))
+        if name in ("empty", "new_zeros", "new_ones", "new_empty", "new_full"):
+            return Tensor(Kind.CONSTANT)  # to be filled
         method = _OPERATIONS.get(name)
         if method is not None:
             return method(self, given, arguments, keywords, site)
