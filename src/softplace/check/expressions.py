@@ -71,8 +71,14 @@ WHOLE_SIZES = frozenset(
         "c",
     ]
 )
+_BATCHES = frozenset(["b", "bs", "bsz", "batch", "batch_size", "batchsize", "n_batch", "num_batch", "nbatch"])
 _LONGEST = 12
 """Elements of a known sequence that a comprehension or loop is run for, one by one."""
+
+
+def _is_batch(node: ast.expr) -> bool:
+    """Whether an expression is named as the number of examples."""
+    return isinstance(node, ast.Name | ast.Attribute) and words_of(node).split()[-1] in _BATCHES
 
 
 class Expressions(Attributes):
@@ -136,7 +142,11 @@ class Expressions(Attributes):
                 return ModuleValue(module)
         if isinstance(callee, Library) and callee.name.endswith(".sqrt") and len(node.args) == 1:
             return self.root(arguments[0], node.args[0], frame, inverse=False)
-        return self.call(callee, arguments, keywords, site)
+        result = self.call(callee, arguments, keywords, site)
+        if isinstance(callee, Method) and callee.name in ("view", "reshape") and isinstance(result, Tensor):
+            at = [i for i, each in enumerate(node.args) if _is_batch(each)]
+            return result.tagged(*(f"batch {i}" for i in at)) if result.rank == len(node.args) else result
+        return result
 
     def super_call(self, node: ast.Call, frame: Frame, site: Site) -> Value | None:
         at: Frame | None = frame

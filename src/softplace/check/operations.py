@@ -113,7 +113,9 @@ class Operations(Shapes):
         if name in PRODUCTS:
             return self.product(arguments, site)
         if name in ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "pad_sequence"):
-            return self.joined(given, keywords, site)
+            found = self.joined(given, keywords, site)
+            across = integer(keywords.get("dim", arguments[1] if len(arguments) > 1 else Constant(0)))
+            return self.stacked(found, given) if name == "stack" and across == 0 else found
         if name in ("masked_fill", "where", "masked_scatter"):
             return self.masked(name, arguments, keywords, site)
         if name in SPLITTING:
@@ -306,11 +308,20 @@ class Operations(Shapes):
             for part in parts if len(kinds) > 1 else ():
                 self.use(part, "joined", site)
             if len(kinds) == 1 and found:
-                return found[0].but(rank=None, sizes=(), dim=None, tags=found[0].tags - {"batched"})
+                tags = frozenset(tag for tag in found[0].tags if not tag.startswith("batch"))
+                return found[0].but(rank=None, sizes=(), dim=None, tags=tags)
             return Tensor(Kind.UNKNOWN)
         if isinstance(given, Union):
             return join([self.joined(option, keywords, site) for option in given.options], chosen=given.chosen)
         return given if isinstance(given, Tensor) else UNKNOWN
+
+    def stacked(self, found: Value, given: Value) -> Value:
+        """Tensors stacked at dim 0: each of their dims is one further on."""
+        first = next(tensors(given), None)
+        if not isinstance(found, Tensor) or first is None or first.rank is None:
+            return found
+        batches = [int(tag.split()[1]) for tag in first.tags if tag.startswith("batch ")]
+        return found.but(rank=first.rank + 1).tagged(*(f"batch {at + 1}" for at in batches))
 
     def masked(self, name: str, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         """Entries set by a mask: before a softmax to minus infinity, after it to zero."""

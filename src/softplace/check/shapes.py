@@ -55,6 +55,7 @@ class Shapes(State):
     def reshaped(self, name: str, given: Tensor, arguments: list[Value], keywords: dict[str, Value]) -> Tensor:
         """The same numbers in another shape."""
         rank: int | None = None
+        given = given.but(tags=frozenset(tag for tag in given.tags if not tag.startswith("batch ")))
         sizes: tuple[tuple[int, int], ...] = ()
         tags = given.tags
         rest = arguments[1:]

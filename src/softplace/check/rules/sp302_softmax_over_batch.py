@@ -39,6 +39,14 @@ def _find(context: Context) -> Iterator[Finding]:
             continue
         rank = given.rank
         dim = (0 if rank == 3 else None) if event.implicit else event.dim
+        if dim is not None and rank and f"batch {dim % rank}" in given.tags:
+            seen.add(event.site)
+            yield RULE.finding(
+                event.site,
+                f"{event.operation} over dim {dim}: that is the batch, so that examples share one weight.",
+                place=context.place(event.result.origin),
+            )
+            continue
         if dim is None or "batched" not in given.tags or (rank is not None and rank < 2):
             continue
         if given.size(-1) == 1:
