@@ -27,7 +27,10 @@ FIXED = [
     ("y = F.softmax(a + b, dim=1).argmax(1)", "y = (a + b).argmax(1)", True),
     ("y = torch.argmax(x.softmax(dim=1), dim=1)", "y = torch.argmax(x, dim=1)", True),
     ("y = F.cross_entropy(F.log_softmax(x, dim=1), t)", "y = F.cross_entropy(x, t)", True),
+    ("y = F.cross_entropy(F.log_softmax(x, -1), t)", "y = F.cross_entropy(x, t)", False),
+    ("y = F.cross_entropy(F.log_softmax(x, 1, dtype=torch.double), t)", "y = F.cross_entropy(x, t)", False),
     ("y = F.cross_entropy(F.softmax(x, dim=1), t)", "y = F.cross_entropy(x, t)", False),
+    ("y = F.cross_entropy(F.softmax(dim=1, input=x), t)", "y = F.cross_entropy(x, t)", False),
     ("y = F.nll_loss(torch.softmax(x, 1), t)", "y = F.nll_loss(torch.log_softmax(x, 1), t)", False),
     (
         "n = nn.Sequential(nn.Linear(2, 2), nn.Softmax(dim=1))\nF.cross_entropy(n(x), t)",
@@ -121,6 +124,7 @@ NOT_FIXED = [
     "y = torch.log(  # why\n    F.softmax(x, dim=1))",
     "y = F.cross_entropy(F.log_softmax(  # why\n    x, dim=1), t)",
     "y = torch.log(F.softmax(x, dim=1) + 1e-9)",
+    "import torch.nn.functional as other\ny = F.cross_entropy(other.softmax(-x, 1), t)",
 ]
 
 

@@ -42,10 +42,13 @@ class Fixer:
         fix: Fix | None = None
         if finding.code == "SP201":
             fix = self._log_of_softmax(finding.site, softmax)
-        elif finding.code == "SP402" and finding.related and _inside(finding.site, softmax):
-            fix = self._dropped_before_argmax(finding.site, softmax)
+        elif finding.code == "SP402" and finding.related:
+            softmax, argmax = finding.site, finding.related[0].site
+            fix = self._dropped_before_argmax(softmax, argmax) if _inside(softmax, argmax) else None
         elif finding.code == "SP102" and _inside(softmax, finding.site):
-            fix = self._dropped(softmax, "Leave the log-softmax out: the loss takes it.", safe=True)
+            fix = self._dropped(
+                softmax, "Leave the log-softmax out: the loss takes it.", safe=self._is_over_classes(softmax)
+            )
         elif finding.code in _DROPPED and self._only_loss(softmax, finding.site):
             message = f"Drop the {_DROPPED[finding.code]}: the loss wants raw scores."
             fix = self._dropped(softmax, message, safe=False)
@@ -57,6 +60,14 @@ class Fixer:
 
     def _only_loss(self, softmax: Site, loss: Site) -> bool:
         return _inside(softmax, loss) or self.uses.get(softmax, frozenset({"?"})) <= _READ_BY_LOSS
+
+    def _is_over_classes(self, softmax: Site) -> bool:
+        """Whether a softmax does what a loss of torch does: over dim 1, and nothing else."""
+        call = self._call(softmax)
+        if call is None:
+            return False
+        dim = _dim(call, self._is_method(call))
+        return dim is not None and _integer(dim) == 1 and {each.arg for each in call.keywords} <= {"dim", "input"}
 
     def _call(self, site: Site) -> ast.Call | None:
         """The call at a site."""
@@ -89,6 +100,8 @@ class Fixer:
             isinstance(outer.func, ast.Attribute) and outer.func.value is inner and not (outer.args or outer.keywords)
         )
         if not direct or inner.func.attr != "softmax" or _last(outer.func) != "log":
+            return None
+        if _owner(inner) == "K" or _owner(outer) in ("np", "numpy", "math"):  # no log_softmax there, or no tensor
             return None
         edits = (*self._kept(log.path, outer, inner), _rename(softmax.path, inner.func, "log_softmax"))
         return Fix(message="Use log_softmax.", edits=edits, safe=True)
@@ -132,7 +145,7 @@ class Fixer:
         if inner is None or outer is None:
             return None
         message = f"Leave the {_last(inner.func)} out."
-        one = _dim(inner, isinstance(inner.func, ast.Attribute) and self._given(inner) is inner.func.value)
+        one = _dim(inner, self._is_method(inner))
         other = _dim(outer, isinstance(outer.func, ast.Attribute) and _holds(outer.func.value, inner))
         if one is None or other is None:
             return None
@@ -152,16 +165,17 @@ class Fixer:
 
     def _given(self, call: ast.Call) -> ast.expr | None:
         """What a softmax is of: its first argument, or its receiver when it is a method."""
-        func = call.func
-        if isinstance(func, ast.Name):
+        named = next((each.value for each in call.keywords if each.arg in ("input", "logits", "x")), None)
+        if named is not None:
+            return named
+        if isinstance(call.func, ast.Name) or _owner(call) in _MODULES:
             return call.args[0] if call.args else None
-        if isinstance(func, ast.Attribute):
-            if _last(func.value) in _MODULES:
-                named = next((each.value for each in call.keywords if each.arg in ("input", "logits", "x")), None)
-                return call.args[0] if call.args else named
-            takes_tensor = call.args and not (isinstance(call.args[0], ast.Constant | ast.UnaryOp))
-            return None if takes_tensor else func.value
+        if isinstance(call.func, ast.Attribute) and all(_integer(each) is not None for each in call.args):
+            return call.func.value
         return None
+
+    def _is_method(self, call: ast.Call) -> bool:
+        return isinstance(call.func, ast.Attribute) and self._given(call) is call.func.value
 
     def _renamed(self, softmax: Site) -> Fix | None:
         call = self._call(softmax)
@@ -262,11 +276,13 @@ def _dim(call: ast.Call, method: bool) -> ast.expr | None:
 
 
 def _integer(node: ast.expr) -> int | None:
-    try:
-        value = ast.literal_eval(node)
-    except ValueError:
-        return None
-    return value if isinstance(value, int) else None
+    sign, number = (-1, node.operand) if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else (1, node)
+    return sign * number.value if isinstance(number, ast.Constant) and isinstance(number.value, int) else None
+
+
+def _owner(call: ast.Call) -> str:
+    """The last word before the name of what is called."""
+    return _last(call.func.value) if isinstance(call.func, ast.Attribute) else ""
 
 
 def _last(node: ast.expr) -> str:
