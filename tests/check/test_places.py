@@ -11,7 +11,8 @@ from tests.check.test_engine import HEAD, report
 PROGRAMS = {
     "the end of a network": (
         "output",
-        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(4, 2)\n"
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.fc = nn.Linear(4, 2)\n"
         "    def forward(self, x):\n        return F.softmax(self.fc(x), dim=1)\n",
     ),
     "the end of a Transformer": (
@@ -39,7 +40,8 @@ PROGRAMS = {
     ),
     "additive attention": (
         "attention",
-        "class Pool(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.w = nn.Linear(4, 1)\n"
+        "class Pool(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.w = nn.Linear(4, 1)\n"
         "    def forward(self, h):\n        alpha = F.softmax(self.w(h), dim=1)\n        return (alpha * h).sum(1)\n",
     ),
     "a memory is addressed": (
@@ -54,7 +56,8 @@ PROGRAMS = {
     ),
     "nodes are assigned to clusters": (
         "latent",
-        "def pool(x, s):\n    assignment = torch.softmax(s, dim=-1)\n    return torch.matmul(assignment.transpose(1, 2), x)\n",
+        "def pool(x, s):\n    assignment = torch.softmax(s, dim=-1)\n"
+        "    return torch.matmul(assignment.transpose(1, 2), x)\n",
     ),
     "a categorical latent variable": ("latent", "def sample(x):\n    return F.gumbel_softmax(x, dim=-1, hard=True)\n"),
     "a policy": (
@@ -88,7 +91,8 @@ PROGRAMS = {
     "a hidden layer": (
         "hidden",
         "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.a = nn.Linear(4, 4)\n"
-        "        self.b = nn.Linear(4, 2)\n    def forward(self, x):\n        return self.b(F.softmax(self.a(x), dim=1))\n",
+        "        self.b = nn.Linear(4, 2)\n    def forward(self, x):\n"
+        "        return self.b(F.softmax(self.a(x), dim=1))\n",
     ),
     "a helper that is a softmax": (
         "unknown",
@@ -106,7 +110,8 @@ def test_a_place(name: str, tmp_path: Path) -> None:
 
 def test_one_layer_may_serve_two_places(tmp_path: Path) -> None:
     text = (
-        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.s = nn.Softmax(dim=-1)\n"
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.s = nn.Softmax(dim=-1)\n"
         "        self.out = nn.Linear(4, 2)\n    def forward(self, q, k, v):\n"
         "        a = self.s(q @ k.transpose(-2, -1) / 8)\n        return self.s(self.out(a @ v))\n"
     )

@@ -21,7 +21,6 @@ from softplace.check.project import Module
 from softplace.check.relevance import interesting
 from softplace.check.state import STEPS, Exhausted, Frame, merged
 from softplace.check.values import (
-    NORMALISED,
     UNKNOWN,
     Bound,
     Chain,
@@ -242,9 +241,8 @@ class Interpreter(Imports):
                 return Chain((*old.parts, given[1]), (*old.names, str(constant(given[0]))), old.keras)
             if name in ("add", "append"):
                 return Chain((*old.parts, given[0]), (*old.names, str(len(old.parts))), old.keras)
-        if isinstance(old, Method) and isinstance(old.receiver, LibraryObject) and old.name in HEADS and given:
-            if name in ("add_module", "append"):  # the head of an outside model gets a further layer
-                return Chain((old, given[-1]), ("0", "1"))
+        if name in ("add_module", "append") and given and isinstance(old, Method) and old.name in HEADS:
+            return Chain((old, given[-1]), ("0", "1"))  # the head of an outside model gets a further layer
         if isinstance(old, Instance) and name in ("add_module", "register_module") and len(given) == 2:
             if isinstance(constant(given[0]), str):
                 self.write(old, constant(given[0]), given[1])
@@ -359,7 +357,7 @@ class Interpreter(Imports):
         elif isinstance(owner, Tensor) and isinstance(value, Tensor) and owner.kind in (Kind.CONSTANT, value.kind):
             # zeros that are filled piece by piece: all of it is of that kind
             self.change(target.value, value.but(rank=owner.rank, sizes=(), dim=None), frame)
-        elif isinstance(owner, Tensor) and owner.kind in NORMALISED and isinstance(value, Constant):
+        elif isinstance(owner, Tensor) and owner.kind == Kind.PROBABILITIES and isinstance(value, Constant):
             masked = (isinstance(index, Tensor) and "mask" in index.tags) or "mask" in words_of(target.slice)
             number = value.value
             if masked and isinstance(number, int | float) and (number == 0 or number < -1e3):

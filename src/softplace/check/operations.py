@@ -120,8 +120,7 @@ class Operations(Shapes):
             return self.masked(name, arguments, keywords, site)
         if name in SPLITTING:
             rest = self.tensor(given)
-            across = keywords.get("dim", arguments[2] if len(arguments) > 2 else Constant(0))
-            if integer(across) == 0:
+            if integer(keywords.get("dim", arguments[2] if len(arguments) > 2 else Constant(0))) == 0:
                 rest = rest.but(tags=rest.tags - {"batched"})
             return Items((), rest.but(sizes=(), rank=None) if name != "chunk" else rest.but(sizes=()))
         if isinstance(given, Union):
@@ -222,7 +221,9 @@ class Operations(Shapes):
                 return given.but(kind=Kind.SIGMOID)
             safe = given.tags & {"shifted", "negative", "guarded", "logsumexp", "bounded"}
             return Tensor(Kind.EXPONENTIAL, rank=given.rank, tags=frozenset({"shifted"}) if safe else NO_TAGS)
-        return Tensor(Kind.EXPONENTIAL)
+        # What a function gave that was not followed may be shifted.
+        given_away = isinstance(given, Unknown) and not given.reason.startswith("parameter")
+        return Tensor(Kind.EXPONENTIAL, tags=frozenset({"shifted"}) if given_away else NO_TAGS)
 
     def total(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         if isinstance(given, Items | Entries):
@@ -340,11 +341,12 @@ class Operations(Shapes):
         number = constant(filler)
         causal = any("causal" in tensor.tags for tensor in tensors(mask, 1))
         if source.kind in NORMALISED:
-            if isinstance(number, int | float) and (number == 0 or number < -1e3):
+            in_logs = source.kind == Kind.LOG_PROBABILITIES  # of which minus infinity is a zero
+            if isinstance(number, int | float) and (number == 0 or number < -1e3) and not in_logs:
                 self.use(kept, "masked after" if number == 0 else "filled after", site)
                 return source
             self.use(kept, "other", site)
-            return Tensor(Kind.UNKNOWN)
+            return source if in_logs else Tensor(Kind.UNKNOWN)
         if isinstance(number, int | float) and number < -1e3:
             tags = (
                 {"masked"} | ({"masked infinite"} if number == -math.inf else set()) | ({"causal"} if causal else set())
@@ -398,6 +400,8 @@ class Operations(Shapes):
         one = left if isinstance(left, Tensor) else None
         other = right if isinstance(right, Tensor) else None
         if one is None and other is None:
+            if kind is ast.Sub and isinstance(right, Items) and right.elements and not isinstance(left, Items):
+                return Tensor(Kind.UNKNOWN, tags=frozenset({"shifted"}))  # x - x.max(1) of numpy
             if kind in (ast.Mult, ast.Div):
                 return Tensor(Kind.UNKNOWN, tags=frozenset({"scaled"}))
             return UNKNOWN

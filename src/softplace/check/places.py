@@ -155,7 +155,9 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site], surroundin
             return found
         if "multiplied" in uses and "argmax" not in uses:
             return "attention" if any(tensor.kind == Kind.RAW for tensor in given) else "unknown"
-    if "linear" in uses or "activation" in uses:
+    further = uses.get("linear") or uses.get("activation")
+    # What a network gives, and another takes, is the output of the first.
+    if further is not None and ("returned" not in uses or further.scope == called.scope):
         return next((name for name in ("attention", "latent") if name in [*own, *near]), "hidden")
     if "loss" in [*own[:1], *near]:
         return "loss"
