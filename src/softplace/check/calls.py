@@ -287,13 +287,11 @@ class Calls(LibraryCalls):
         if where in self.memory:
             return self.memory[where]
         self.running.add(where)
-        alone = id(function.node) not in self.called
         self.called.add(id(function.node))
         try:
             bound = self.bind(function, given, {}, unknown_call=True)
             self.annotated(function, bound)
-            if alone:
-                self.namesakes(function, bound)
+            self.namesakes(function, bound)
             result = self.run(function, bound, receiver)
         finally:
             self.running.discard(where)
@@ -314,16 +312,16 @@ class Calls(LibraryCalls):
                     bound[parameter.arg] = LibraryObject(found.name, (), {}, Site("", 1, 0, 1, 0))
 
     def namesakes(self, function: Function, bound: dict[str, Value]) -> None:
-        """A parameter of a function that nothing calls is taken to be the network or loss of that name in its file."""
-        frame = function.module.frame
-        if frame is None or function.owner is not None:
+        """A parameter of a function that its file does not call is taken to be the network or loss of that name."""
+        frame, name = function.module.frame, getattr(function.node, "name", "")
+        if frame is None or function.owner is not None or function.module.source.text.count(f"{name}(") != 1:
             return
-        for name, value in bound.items():
-            found = frame.variables.get(name)
+        for parameter, value in bound.items():
+            found = frame.variables.get(parameter)
             if not isinstance(value, Unknown) or found is None:
                 continue
             if self.is_loss(found) or (isinstance(found, Chain | Instance) and interesting(found)):
-                bound[name] = found
+                bound[parameter] = found
 
     def passed(self, value: Value, site: Site) -> Value:
         """The value as the caller has it: the call is noted in its path."""
