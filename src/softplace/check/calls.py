@@ -106,8 +106,14 @@ class Calls(LibraryCalls):
             found = called.cls.find(name)
             if isinstance(found, Function):
                 return self.call_function(found, [called, *arguments], keywords, site)
-        if "__main__chain" in called.attributes:
-            return self.call(called.attributes["__main__chain"], arguments, keywords, site)
+        chain = called.attributes.get("__main__chain")
+        if isinstance(chain, Chain) and not chain.parts:  # filled by attributes: self.fc = ..., in their order
+            kinds = (LibraryObject, Chain, Instance)
+            chain = Chain(
+                tuple(each for each in called.attributes.values() if each is not chain and isinstance(each, kinds))
+            )
+        if chain is not None:
+            return self.call(chain, arguments, keywords, site)
         for base in called.cls.outside():
             if self.is_criterion(base):
                 made = LibraryObject(base, (), {}, called.site or site, called.attributes)

@@ -304,7 +304,7 @@ class Interpreter(Imports):
         for position, target in enumerate(targets):
             found: list[Value] = []
             for option in options(value):
-                if isinstance(option, Items) and starred is None:
+                if isinstance(option, Items) and (starred is None or position < starred):
                     if position < len(option.elements):
                         found.append(option.elements[position])
                     elif option.rest is not None:

@@ -156,9 +156,11 @@ def place(site: Site, calls: list[Normalised], uses: dict[str, Site], surroundin
         if "multiplied" in uses and "argmax" not in uses:
             return "attention" if any(tensor.kind == Kind.RAW for tensor in given) else "unknown"
     further = uses.get("linear") or uses.get("activation")
-    # What a network gives, and another takes, is the output of the first.
-    if further is not None and ("returned" not in uses or further.scope == called.scope):
-        return next((name for name in ("attention", "latent") if name in [*own, *near]), "hidden")
+    if further is not None:
+        named = next((name for name in ("attention", "latent") if name in [*own, *near]), "")
+        # What a network gives, and another takes, is the output of the first.
+        if named or "returned" not in uses or further.scope == called.scope:
+            return named or "hidden"
     if "loss" in [*own[:1], *near]:
         return "loss"
     if (in_logs and "negated" in uses) or ("subtracted" in uses and not entered and not uses.keys() & _READ):

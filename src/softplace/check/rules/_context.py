@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from softplace.check.events import Events, LossCalled
 from softplace.check.findings import Finding, Level, Related, Rule
-from softplace.check.losses import CODES
+from softplace.check.losses import CODES, Family
 from softplace.check.places import Softmax
 from softplace.check.values import Constant, Kind, Site, Tensor, Union, Value, options
 
@@ -16,6 +16,15 @@ MAKES = {
     Kind.LOG_PROBABILITIES: "log-probabilities",
     Kind.SIGMOID: "sigmoid probabilities",
     Kind.LOG_SIGMOID: "log-sigmoid values",
+}
+
+
+# Where one of several losses is called, what is given is judged by the loss that is of its kind: classes or yes and no.
+_NEARER: dict[tuple[Kind, Family], tuple[Family, ...]] = {
+    (Kind.PROBABILITIES, Family.BINARY_LOGITS): (Family.LOGITS, Family.LOG_PROBABILITIES),
+    (Kind.PROBABILITIES, Family.PROBABILITY): (Family.LOGITS, Family.LOG_PROBABILITIES),
+    (Kind.LOG_PROBABILITIES, Family.BINARY_LOGITS): (Family.LOGITS, Family.LOG_PROBABILITIES),
+    (Kind.SIGMOID, Family.LOGITS): (Family.BINARY_LOGITS, Family.PROBABILITY),
 }
 
 
@@ -60,10 +69,13 @@ def pairs(rule: Rule, context: Context, advice: str, level: Level | None = None)
     """Findings of a pair rule: losses that are given the wrong kind of numbers."""
     seen: set[tuple[Site, Site | None]] = set()
     fitting = _fitting(context)
+    chosen = {(event.site, event.family) for event in context.events.losses.values() if event.chosen}
     for event in context.events.losses.values():
         codes = CODES[event.family]
         for tensor in _wrong(event, frozenset(codes)):
             if codes[tensor.kind] != rule.code or (event.site, tensor.origin) in seen:
+                continue
+            if any((event.site, family) in chosen for family in _NEARER.get((tensor.kind, event.family), ())):
                 continue
             if (_chosen_in(event), tensor.origin, tensor.kind) in fitting and event.site.path != _path(tensor.origin):
                 continue
