@@ -97,11 +97,15 @@ class Interpreter(Imports):
     def unvisited(self, node: ast.Call, module: Module, scope: str) -> None:
         """Note one call that was not run, when its name is that of a softmax."""
         func = node.func
-        if not isinstance(func, ast.Attribute) or not isinstance(func.value, ast.Name | ast.Attribute):
+        if not isinstance(func, ast.Attribute):
             return
-        home = func.value.id if isinstance(func.value, ast.Name) else func.value.attr
+        home = getattr(func.value, "id", getattr(func.value, "attr", ""))
         of_layers = func.attr in NORMALISER_LAYERS and home == "nn"
         if not of_layers and not (func.attr in SOFTMAX_NAMES and home in ("F", "functional", "torch")):
+            dims = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "dim")]
+            numbers = [ast.unparse(each).lstrip("-").isdigit() for each in dims]
+            if func.attr in ("softmax", "log_softmax") and numbers == [True]:  # x.softmax(-1)
+                self.events.add(Constructed(self.site(node, Frame(module, scope)), func.attr, False))
             return
         operation, position = NORMALISER_LAYERS[func.attr] if of_layers else (func.attr, 1)
         if operation not in SOFTMAX_NAMES:
