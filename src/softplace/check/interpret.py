@@ -8,6 +8,7 @@ followed and joined. Nothing of the checked code is ever executed.
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -370,6 +371,13 @@ class Interpreter(Imports):
                 self.use(owner, "other", self.site(target, frame))
         elif isinstance(owner, Tensor):
             kept = owner.kind if owner.kind == Kind.RAW else Kind.UNKNOWN
+            number = constant(value)
+            if isinstance(number, int | float) and number < -1e3:  # scores[mask == 0] = -inf
+                # By a bound on the scores themselves, as of the k best, never all of a row go.
+                by_value = words_of(target.value) == words_of(target.slice)
+                tags = {"masked", "masked infinite"} if number == -math.inf and not by_value else {"masked"}
+                self.change(target.value, owner.tagged(*tags), frame)
+                return
             self.assign(target.value, Tensor(kept, rank=owner.rank, tags=owner.tags - {"constant"}), frame)
         else:
             self.use(value, "stored", self.site(target, frame))

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from softplace.check.findings import Finding, Level, Rule
 from softplace.check.names import SOFTMAX_NAMES
 from softplace.check.rules._context import Context, merged
-from softplace.check.values import Site
+from softplace.check.values import Kind, Site
 
 
 def _find(context: Context) -> Iterator[Finding]:
@@ -47,7 +47,10 @@ def _find(context: Context) -> Iterator[Finding]:
                 place=context.place(event.result.origin),
             )
             continue
-        if dim is None or "batched" not in given.tags or (rank is not None and rank < 2):
+        softmax = context.softmaxes.get(event.result.origin) if event.result.origin is not None else None
+        of_classes = softmax is not None and "loss" in softmax.uses and softmax.place in ("output", "loss")
+        scored = given.kind == Kind.RAW and dim == 0 and of_classes  # a loss of classes takes a batch of them
+        if dim is None or not ("batched" in given.tags or scored) or (rank is not None and rank < 2):
             continue
         if given.size(-1) == 1:
             continue  # one score for each row: the rows compete

@@ -28,8 +28,9 @@ from softplace.check.rules._context import Context
 
 def _find(context: Context) -> Iterator[Finding]:
     for softmax in context.softmaxes.values():
-        used = softmax.uses.get("argmax")
-        if used is None or set(softmax.uses) != {"argmax"} or softmax.operation == "gumbel_softmax":
+        used = softmax.uses.get("argmax", softmax.uses.get("topk"))
+        # Of topk, as of max, the values may be used: then that is a use of its own.
+        if used is None or not softmax.uses.keys() <= {"argmax", "topk"} or softmax.operation == "gumbel_softmax":
             continue
         yield RULE.finding(
             softmax.site,
