@@ -18,6 +18,7 @@ from softplace.check.values import (
     Constant,
     Function,
     Instance,
+    Items,
     Kind,
     Library,
     LibraryObject,
@@ -92,6 +93,8 @@ class Frameworks(Operations):
         """A Keras layer or model."""
         if last == "Model":
             outputs = called.argument(1, "outputs")
+            if isinstance(outputs, Items) and len(outputs.elements) == 1 and outputs.rest is None:
+                outputs = outputs.elements[0]
             self.use(outputs, "returned", site)
             return outputs if outputs is not None else UNKNOWN
         if last in ("Dropout", "Flatten", "Reshape", "InputLayer", "Lambda", "Permute", "RepeatVector"):

@@ -123,7 +123,7 @@ class Interpreter(Imports):
 
     def check_class(self, cls: ClassValue) -> None:
         """Run every method of a class on an object made with the defaults, after all have set their attributes."""
-        if not self.relevance.strong(cls.node, cls.module):
+        if not self.relevance.worth(cls):
             return
         self.guarded(cls.module, lambda: self.generic(cls), cls.node.lineno)
         if cls.generic is not None:

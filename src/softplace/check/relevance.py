@@ -102,6 +102,12 @@ class Relevance:
         """Whether the text of a function or class holds a softmax or a loss."""
         return self._judge(node, module)[0]
 
+    def worth(self, cls: ClassValue) -> bool:
+        """Whether a class is worth running: it holds a softmax or a loss, or what it builds may meet that of a base."""
+        strong, followed = self._judge(cls.node, cls.module)
+        bases = (each for each in cls.line()[1:] if isinstance(each, ClassValue))
+        return strong or (followed and any(self.strong(each.node, each.module) for each in bases))
+
     def followed(self, function: Function, arguments: list[Value]) -> bool:
         """Whether a call of a function is worth following."""
         if self._judge(function.node, function.module)[1]:

@@ -1,7 +1,9 @@
 """# SP202 unshifted-exp
 
 ## What it finds
-A softmax written by hand, `exp(x) / exp(x).sum()`, without the maximum subtracted first.
+A softmax written by hand, `exp(x) / exp(x).sum()`, without the maximum subtracted first. Exponents that are bounded
+(cosines, negative squares, what was clamped) or come from code that was not followed are not reported, nor is
+Sinkhorn's iteration.
 
 ## Why it is fragile
 exp overflows from 88.7 on in float32 (from 11.1 in float16), and inf / inf is NaN. Subtracting the maximum changes

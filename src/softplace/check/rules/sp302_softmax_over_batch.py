@@ -2,7 +2,7 @@
 
 ## What it finds
 A softmax over the dim of the batch: dim 0 (given, or taken by torch's rule for 3 dims) of what a layer makes of a
-batch.
+batch or of what a loss of classes is given, or a dim that a shape names as the batch (`x.view(steps, batch_size, -1)`).
 
 ## Why it is wrong
 The weights of one class then sum to one over the examples of the batch: the result of one example depends on which

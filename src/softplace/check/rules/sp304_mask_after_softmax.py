@@ -2,7 +2,8 @@
 
 ## What it finds
 Weights of a softmax that are multiplied by a mask (or set to 0 by one), when the scores were not masked before and the
-weights are not made to sum to one again.
+weights are not made to sum to one again. A mask that is learned, or clamped to a ramp, is meant to scale and is not
+reported. Weights (not their logarithms) that are set to minus infinity are an error.
 
 ## Why it is wrong
 The masked entries have taken their share of the sum: what is left sums to less than one, by an amount that depends on

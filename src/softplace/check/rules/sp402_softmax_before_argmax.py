@@ -1,7 +1,7 @@
 """# SP402 softmax-before-argmax
 
 ## What it finds
-A softmax of which only the place of the largest entry is used.
+A softmax of which only the place of the largest entry, or of the k largest, is used.
 
 ## Why it is needless
 softmax keeps the order: argmax of the scores is the same.
