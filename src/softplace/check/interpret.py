@@ -43,6 +43,7 @@ from softplace.check.values import (
     join,
     key,
     options,
+    tensors,
 )
 from softplace.check.words import words_of
 
@@ -323,8 +324,9 @@ class Interpreter(Imports):
             discarded = isinstance(target, ast.Name) and set(target.id) == {"_"}
             chosen = isinstance(value, Union) and value.chosen
             element = join(found, chosen=chosen) if found else UNKNOWN
-            if not discarded and site is not None and isinstance(element, Tensor) and "of maximum" in element.tags:
-                self.use(element, "value", site)
+            for tensor in () if discarded or site is None else tensors(element, 1):
+                if "of maximum" in tensor.tags and site is not None:
+                    self.use(tensor, "value", site)
             self.assign(target, element, frame)
 
     def change(self, target: ast.expr, value: Value, frame: Frame) -> None:
