@@ -526,7 +526,7 @@ class Interpreter(Imports):
     ) -> None:
         """Run the decorators that put a class or function into a registry; what they give back is taken to be it."""
         for decorator in node.decorator_list:
-            if "regist" in ast.unparse(decorator).lower():
+            if "regist" in words_of(decorator):
                 found = self.evaluate(decorator, frame)
                 if isinstance(found, Function | Bound):
                     self.call(found, [made], {}, self.site(decorator, frame))

@@ -105,8 +105,11 @@ class Relevance:
     def worth(self, cls: ClassValue) -> bool:
         """Whether a class is worth running: it holds a softmax or a loss, or what it builds may meet that of a base."""
         strong, followed = self._judge(cls.node, cls.module)
-        bases = (each for each in cls.line()[1:] if isinstance(each, ClassValue))
-        return strong or (followed and any(self.strong(each.node, each.module) for each in bases))
+        if strong or not followed:
+            return strong
+        bases = [each for each in cls.line()[1:] if isinstance(each, ClassValue)]
+        texts = (self.text(each.node, each.module).lower() for each in bases if self.strong(each.node, each.module))
+        return any(word in text for text in texts for word in ("loss", "criterion", "entropy"))
 
     def followed(self, function: Function, arguments: list[Value]) -> bool:
         """Whether a call of a function is worth following."""

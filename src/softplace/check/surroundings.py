@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from softplace.check.project import Project
@@ -48,10 +49,10 @@ class Surroundings:
     def _read(self, path: str) -> None:
         module = self.project.module(self._paths.get(path, path))
         spans: list[_Span] = []
-        for node in ast.walk(module.tree) if module is not None else ():
+        for node in _statements(module.tree) if module is not None else ():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 spans.append(_Span(node.lineno, node.end_lineno or node.lineno, True))
-            elif isinstance(node, ast.stmt):
+            else:
                 body = getattr(node, "body", None)
                 last = body[0].lineno - 1 if body else node.end_lineno or node.lineno
                 spans.append(_Span(node.lineno, max(node.lineno, last)))
@@ -64,3 +65,16 @@ class _Span(NamedTuple):
     first: int
     last: int
     is_function: bool = False
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """All statements, without their expressions."""
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.stmt):
+            yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, name, None)
+            if isinstance(inner, list):
+                stack.extend(inner)
