@@ -203,6 +203,12 @@ def test_numbers_and_texts_that_double_do_not_fill_the_memory(tmp_path: Path) ->
     assert report(tmp_path).troubles == {}
 
 
+@pytest.mark.parametrize("numbers", ["10**30", "99999999999999999999", "1, 2, 3, 4", "5, 0, -1", "0, 9, 0"])
+def test_ranges_of_any_length_are_followed(numbers: str, tmp_path: Path) -> None:
+    assert codes(tmp_path, f"for i in range({numbers}):\n    F.softmax(x)\n") == [(2, "SP301")]
+    assert report(tmp_path).troubles == {}
+
+
 NOTEBOOKS: list[dict[str, object]] = [
     {},
     {"cells": None},

@@ -217,8 +217,9 @@ class LibraryCalls(Frameworks):
             return Items((), Items(tuple(self.element(argument, site) for argument in arguments)))
         if name == "range":
             numbers = [integer(argument) for argument in arguments]
-            if numbers and None not in numbers:
+            if 1 <= len(numbers) <= 3 and None not in numbers:
                 found = range(*(n for n in numbers if n is not None)) if 0 not in numbers[2:] else range(0)
+                found = found[:17]  # a longer one may be longer than len can say
                 return Items(
                     tuple(map(Constant, found)) if len(found) <= 16 else (), None if len(found) <= 16 else UNKNOWN
                 )
