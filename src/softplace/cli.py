@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Nothing heavy is imported before a command runs."""
 
+import gc
 import shlex
 import sys
 from contextlib import nullcontext
@@ -377,4 +378,5 @@ def main() -> None:
             complain(f"softplace: {text}{'' if text[-1] in '.?' else '.'} Got: {got}. See `{command} --help`.")
     except SystemExit:  # typer's answer where the reader of the help is gone
         code = 0
+    gc.freeze()  # the process ends: looking for cycles in all that a command made could take seconds
     sys.exit(code)

@@ -92,6 +92,8 @@ class Attributes(Calls):
 
     def get_attribute(self, value: Value, name: str, site: Site) -> Value:
         """An attribute of a value."""
+        if isinstance(value, Unknown | Method):
+            return Unknown("a property of a tensor") if name == "shape" else Method(value, name)
         if isinstance(value, Instance):
             return self.instance_attribute(value, name, site)
         if isinstance(value, Library):
@@ -139,8 +141,6 @@ class Attributes(Calls):
             return Constant(value.scope.rsplit(".", 1)[-1])
         if isinstance(value, LibraryObject | Chain | Instance) and name == "module":
             return value
-        if name == "shape" and isinstance(value, Unknown | Method):
-            return Unknown("a property of a tensor")
         return Method(value, name)
 
     def instance_attribute(self, value: Instance, name: str, site: Site) -> Value:

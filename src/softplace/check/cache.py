@@ -11,8 +11,8 @@ import pickle
 import sys
 from pathlib import Path
 
-from softplace.check.engine import Report
 from softplace.check.project import Project
+from softplace.check.report import Report
 
 KEPT = 16
 """How many results are kept."""

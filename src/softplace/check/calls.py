@@ -141,7 +141,7 @@ class Calls(LibraryCalls):
         finally:
             self.running.discard(where)
             self.constructing.discard(id(made))
-        self.memory[where] = made
+        self.remember(where, made, (cls, *arguments, *keywords.values()))
         self.made.append(made)
         return made
 
@@ -252,7 +252,7 @@ class Calls(LibraryCalls):
             if len(self.journal) == mark or all(
                 id(owner) not in _ids(arguments) for owner, _, _ in self.journal[mark:]
             ):
-                self.memory[where] = known
+                self.remember(where, known, (function, *arguments, *keywords.values()))
         return self.passed(known, site)
 
     def run(self, function: Function, bound: dict[str, Value], receiver: Value | None) -> Value:
@@ -301,7 +301,7 @@ class Calls(LibraryCalls):
             result = self.run(function, bound, receiver)
         finally:
             self.running.discard(where)
-        self.memory[where] = result
+        self.remember(where, result, (function, *given))
         return result
 
     def annotated(self, function: Function, bound: dict[str, Value]) -> None:

@@ -15,13 +15,12 @@ from typing import TextIO
 from softplace.check import cache as results
 from softplace.check.baseline import Baseline
 from softplace.check.config import Config
-from softplace.check.engine import Report, check
 from softplace.check.files import find
 from softplace.check.findings import Finding, Level
-from softplace.check.fixes import Fixer
 from softplace.check.formats import Writer, printable
 from softplace.check.patching import difference, mended, write
 from softplace.check.project import Project
+from softplace.check.report import Report
 from softplace.check.rules import rules
 from softplace.check.sources import Sources
 from softplace.check.suppress import silenced
@@ -60,12 +59,17 @@ class Run:
         self.everything = self._checked(cached)
 
     def _checked(self, cached: bool) -> Report:
-        if not cached:
-            return check(self.project, jobs=self.jobs)
-        name = results.fingerprint(self.project)
-        report = results.load(name)
-        if report is None:
-            report = check(self.project, jobs=self.jobs)
+        name = results.fingerprint(self.project) if cached else ""
+        known = results.load(name) if cached else None
+        if known is not None:
+            return known
+        from softplace.check.engine import check  # not needed, and slow to import, where nothing changed
+        from softplace.check.fixes import Fixer
+
+        found = check(self.project, jobs=self.jobs)
+        fixer = Fixer(found.softmaxes, self.sources)
+        report = replace(found, findings=[replace(each, fix=fixer.plan(each)) for each in found.findings])
+        if cached:
             results.save(name, report)
         return report
 
@@ -74,8 +78,7 @@ class Run:
         kept = self.wanted()
         if self.settings.baseline is not None:
             kept = Baseline(self.settings.baseline, self.sources).unknown(kept)
-        fixer = Fixer(self.everything.softmaxes, self.sources)
-        return replace(self.everything, findings=[replace(each, fix=fixer.plan(each)) for each in kept])
+        return replace(self.everything, findings=kept)
 
     def wanted(self) -> list[Finding]:
         """The findings of the selected rules that no comment silences."""

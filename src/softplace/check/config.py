@@ -9,7 +9,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from softplace.check.files import fits
-from softplace.check.rules import rules
 from softplace.errors import InputError, nearest
 
 FORMATS = ("full", "concise", "json", "sarif", "github")
@@ -73,8 +72,12 @@ def _matches(prefix: str, code: str) -> bool:
 
 
 def _check_code(option: str, code: str) -> None:
+    if code == "ALL":
+        return
+    from softplace.check.rules import rules  # slow to import, and not needed by those who select nothing
+
     known = [rule.code for rule in rules()]
-    if code != "ALL" and not (re.fullmatch(r"SP\d*", code) and any(each.startswith(code) for each in known)):
+    if not (re.fullmatch(r"SP\d*", code) and any(each.startswith(code) for each in known)):
         raise InputError(
             f"'{option}' must hold rule codes or their beginnings (SP1, SP101), or ALL. Got {code!r}. "
             f"{nearest(code, known)}"

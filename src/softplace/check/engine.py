@@ -1,129 +1,62 @@
-"""One run over a project: files in, findings and a catalogue of softmaxes out. Processes share large projects."""
+"""One run over a project: files in, findings and a catalogue of softmaxes out."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
-import pickle
-import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from softplace.check.events import Events
-from softplace.check.findings import Finding
 from softplace.check.interpret import Interpreter
+from softplace.check.parts import Seen, interpreted, parts
 from softplace.check.places import calls_of, softmaxes
 from softplace.check.project import Project
+from softplace.check.relevance import Relevance
+from softplace.check.report import Placed, Report
 from softplace.check.rules import rules
 from softplace.check.rules._context import Context
 from softplace.check.surroundings import Surroundings
 from softplace.check.values import Site, Unknown, options
 
 RECURSION = 6_000
-FILES_PER_JOB = 150
-"""Fewer files are not worth a process of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A softmax of the catalogue. `calls`: where a layer that was constructed at `site` is called, and their places."""
-
-    site: Site
-    operation: str
-    place: str
-    uses: frozenset[str] = frozenset()
-    calls: tuple[Placed, ...] = ()
-
-
-@dataclass(slots=True)
-class Report:
-    """What a run found."""
-
-    files: int = 0
-    findings: list[Finding] = field(default_factory=list)
-    softmaxes: list[Placed] = field(default_factory=list)
-    unresolved: list[tuple[Site, str]] = field(default_factory=list)
-    troubles: dict[str, str] = field(default_factory=dict)
-
-    def catalogue(self) -> Iterator[tuple[Placed | None, Placed]]:
-        """Every softmax, and every call of a layer with that layer."""
-        for each in self.softmaxes:
-            yield None, each
-            for call in each.calls:
-                yield each, call
 
 
 def check(project: Project, *, jobs: int = 1) -> Report:
     """Check all files of a project."""
-    paths = list(project.shown)
-    jobs = max(1, min(jobs, len(paths) // FILES_PER_JOB))
-    events = interpreted(project, paths) if jobs == 1 else _shared(project, paths, jobs)
-    return judged(events, project)
+    relevance = Relevance(project)
 
+    def interpret(part: list[str]) -> Seen:
+        return interpret_part(project, relevance, part)
 
-def interpreted(project: Project, paths: Iterable[str]) -> Events:
-    """What is seen when these files of a project are run, with all that they call."""
     before, enabled = sys.getrecursionlimit(), gc.isenabled()
     sys.setrecursionlimit(max(before, RECURSION))
     gc.disable()  # trees and values live as long as the run; collecting them costs a third of the time
     try:
-        interpreter = Interpreter(project)
-        interpreter.prepare()
-        for path in paths:
-            if not interpreter.relevance.file(path):
-                continue
-            try:
-                interpreter.check_file(path)
-            except Exception as error:  # a mistake of the checker itself costs one file, not the run
-                shown = project.shown.get(path, path)
-                project.troubles[shown] = f"could not be followed (internal error: {type(error).__name__}: {error})."
-        return interpreter.events
+        events = Events()
+        for seen in interpreted(parts([path for path in project.shown if relevance.file(path)]), interpret, jobs):
+            events.merge(seen.events)
+            project.troubles.update(seen.troubles)
+        return judged(events, project)
     finally:
         sys.setrecursionlimit(before)
         if enabled:
+            gc.freeze()  # and back: what is left counts as old, and is not looked through at once
+            gc.unfreeze()
             gc.enable()
 
 
-def _shared(project: Project, paths: list[str], jobs: int) -> Events:
-    """The same by several processes, each with a run of neighbouring files."""
-    sizes = [len(project.content(path)) for path in paths]
-    parts: list[list[str]] = [[] for _ in range(jobs)]
-    share, filled = sum(sizes) / jobs, 0.0
-    for path, size in zip(paths, sizes, strict=True):
-        parts[min(int(filled / share), jobs - 1) if share else 0].append(path)
-        filled += size
-    workers: list[subprocess.Popen[bytes]] = []
-    try:
-        for part in parts[1:]:
-            # -P: without it, modules of the folder that the command runs in would be imported, and so run.
-            command = [sys.executable, "-P", "-m", "softplace.check._worker"]
-            workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-            _ask(workers[-1], pickle.dumps((list(project.shown.values()), part)))
-        events = interpreted(project, parts[0])
-        for worker, part in zip(workers, parts[1:], strict=True):
-            answer, _ = worker.communicate()
-            if worker.returncode == 0:
-                seen, troubles = pickle.loads(answer)
-                events.merge(seen)
-                project.troubles.update(troubles)
-            else:
-                events.merge(interpreted(project, part).slim())
-        return events
-    finally:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.kill()
-                worker.communicate()
-
-
-def _ask(worker: subprocess.Popen[bytes], question: bytes) -> None:
-    """Give a process its work; it answers when it is done."""
-    stdin, worker.stdin = worker.stdin, None
-    if stdin is not None:
-        with contextlib.suppress(BrokenPipeError), stdin:  # it ended early: its part is done here
-            stdin.write(question)
+def interpret_part(project: Project, relevance: Relevance, part: list[str]) -> Seen:
+    """What is seen when these files of a project are run, with all that they call."""
+    project.forget()
+    interpreter = Interpreter(project, relevance)
+    interpreter.prepare()
+    for path in part:
+        try:
+            interpreter.check_file(path)
+        except Exception as error:  # a mistake of the checker itself costs one file, not the run
+            shown = project.shown.get(path, path)
+            project.troubles[shown] = f"could not be followed (internal error: {type(error).__name__}: {error})."
+    return Seen(interpreter.events.slim(), project.troubles)
 
 
 def judged(events: Events, project: Project) -> Report:

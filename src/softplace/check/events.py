@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from softplace.check.losses import Family, Loss
-from softplace.check.values import Constant, Site, Tensor, Union, Unknown, Value, key
+from softplace.check.values import Constant, Entries, Items, Method, Site, Tensor, Union, Unknown, Value, key
 
 
 @dataclass(slots=True, eq=False)
@@ -137,9 +137,19 @@ class Events:
             self.add(event)
 
 
+_NO_TENSOR = Method(Unknown("a value that is no tensor"), "")
+"""Something that is known not to be a tensor; an unknown value would count as one that could not be followed."""
+
+
 def _slim(value: Value) -> Value:
     if isinstance(value, Tensor | Unknown | Constant):
         return value
     if isinstance(value, Union):
         return Union(tuple(map(_slim, value.options)), value.chosen)
-    return Unknown("a value that is no tensor")
+    if isinstance(value, Items):
+        rest = None if value.rest is None else _slim(value.rest)
+        return Items(tuple(map(_slim, value.elements)), rest, value.mutable)
+    if isinstance(value, Entries):
+        rest = None if value.rest is None else _slim(value.rest)
+        return Entries({name: _slim(each) for name, each in value.entries.items()}, rest)
+    return _NO_TENSOR

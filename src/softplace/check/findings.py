@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from softplace.check.values import Site
+from softplace.check.sites import Site
 
 if TYPE_CHECKING:
     from softplace.check.rules._context import Context

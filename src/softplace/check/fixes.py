@@ -12,11 +12,11 @@ import re
 import tokenize
 from collections.abc import Iterator
 
-from softplace.check.engine import Placed
 from softplace.check.findings import Edit, Finding, Fix
+from softplace.check.report import Placed
 from softplace.check.rules.sp301_implicit_dim import implied_dim
+from softplace.check.sites import Site
 from softplace.check.sources import Sources
-from softplace.check.values import Site
 
 _READ_BY_LOSS = frozenset({"loss", "returned"})
 _ATOMS = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Constant)

@@ -8,11 +8,11 @@ from collections import Counter
 from pathlib import PurePath
 from typing import Any
 
-from softplace.check.engine import Report
 from softplace.check.findings import Edit, Finding, Fix, Level
+from softplace.check.report import Report
 from softplace.check.sarif import as_sarif
+from softplace.check.sites import Site
 from softplace.check.sources import Sources
-from softplace.check.values import Site
 
 VERSION = 1
 WIDEST = 160

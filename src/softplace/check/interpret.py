@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from softplace.check.imports import Imports
 from softplace.check.library import HEADS
 from softplace.check.names import NORMALISER_LAYERS, NORMALISERS, SOFTMAX_NAMES
 from softplace.check.project import Module
-from softplace.check.relevance import interesting
+from softplace.check.relevance import CONSTRUCTORS, interesting
 from softplace.check.state import STEPS, Exhausted, Frame, merged
 from softplace.check.values import (
     UNKNOWN,
@@ -42,6 +43,7 @@ from softplace.check.values import (
     constant,
     join,
     key,
+    likeness,
     options,
     tensors,
 )
@@ -49,7 +51,6 @@ from softplace.check.words import words_of
 
 LONGEST_LOOP = 16
 _REGISTERING = re.compile(rb"^@[\w.]*regist", re.M | re.I)
-_CONSTRUCTORS = ("__init__", "__post_init__")
 
 
 class Interpreter(Imports):
@@ -87,14 +88,18 @@ class Interpreter(Imports):
         """Note the softmaxes that no path led to, so that none is missing from the catalogue."""
         if "oftm" not in module.source.text:
             return
+        named = [number for number, line in enumerate(module.source.lines(), 1) if "oftm" in line]
         stack: list[tuple[ast.AST, str]] = [(module.tree, "")]
         while stack:
             node, scope = stack.pop()
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 scope = f"{scope}.{node.name}" if scope else node.name
-            if isinstance(node, ast.Call) and getattr(node, "softplace_site", None) is None:
+            if isinstance(node, ast.Call) and id(node) not in self.visited:
                 self.unvisited(node, module, scope)
-            stack.extend((child, scope) for child in ast.iter_child_nodes(node))
+            for child in ast.iter_child_nodes(node):
+                first, last = getattr(child, "lineno", 0), getattr(child, "end_lineno", None) or named[-1]
+                if bisect_left(named, first) != bisect_right(named, last):
+                    stack.append((child, scope))
 
     def unvisited(self, node: ast.Call, module: Module, scope: str) -> None:
         """Note one call that was not run, when its name is that of a softmax."""
@@ -132,14 +137,15 @@ class Interpreter(Imports):
 
     def check_methods(self, instance: Instance, *, rerun: bool = True) -> None:
         before = instance.version
+        worth = self.relevance.methods(instance)
         seen: set[str] = set()
         for ancestor in instance.cls.line():
             if not isinstance(ancestor, ClassValue):
                 continue
             for name, value in list(ancestor.attributes.items()):
-                if isinstance(value, Function) and name not in seen and name not in _CONSTRUCTORS:
+                if isinstance(value, Function) and name not in seen and name not in CONSTRUCTORS:
                     seen.add(name)
-                    if not self.relevance.strong(ancestor.node, ancestor.module):
+                    if name not in worth or not self.relevance.strong(ancestor.node, ancestor.module):
                         continue
                     receiver: Value | None = instance
                     if "staticmethod" in value.decorators:
@@ -166,7 +172,10 @@ class Interpreter(Imports):
                     interesting(value) and not self.is_loss(value) for value in held
                 )
             if wanted:
-                self.check_methods(instance, rerun=False)
+                alike = likeness(instance)  # objects of a class that differ in sizes alone are as one
+                if alike not in self.likenesses:
+                    self.likenesses[alike] = instance  # kept, since its parts are told apart by id
+                    self.check_methods(instance, rerun=False)
 
     def guarded(self, module: Module, run: Callable[[], Any], line: int = 1) -> None:
         """Run something within the limits; what is given up is noted."""

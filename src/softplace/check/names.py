@@ -6,6 +6,7 @@ word, since packages agree on them (`softmax` of torch, jax, tensorflow and scip
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from softplace.check.values import Kind
@@ -130,6 +131,7 @@ _PREFIXES = (
 _TORCH_MODULES = "torch.nn.modules."
 
 
+@cache
 def canonical(name: str) -> str:
     """One name for the many addresses of a thing.
 

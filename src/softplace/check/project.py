@@ -74,6 +74,14 @@ class Project:
                     self.troubles[shown] = str(error)
         return self.modules[path]
 
+    def forget(self) -> None:
+        """Forget what interpreting gave the modules; what was read and parsed stays."""
+        for module in self.modules.values():
+            if module is not None:
+                module.frame = None
+                module.stars = []
+                module.unknown_stars = False
+
     def content(self, path: str) -> bytes:
         """A file's bytes; none when it cannot be read."""
         data = self.contents.get(path)

@@ -7,7 +7,9 @@ method: that of its class) holds a softmax or a loss, and followed into when it 
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterable, Iterator
 
 from softplace.check.names import NORMALISER_LAYERS, NORMALISERS
 from softplace.check.project import Module, Project
@@ -27,6 +29,8 @@ from softplace.check.values import (
     Union,
     Value,
 )
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 
 # In lower case. Plain search for words is several times as fast as one regular expression of them.
 STRONG = (
@@ -66,6 +70,10 @@ _RUN = (b"train", b"fit(", b"run", b"main(", b"step(", b"learn")
 _CLASS = re.compile(rb"^[ \t]*class[ \t]+(\w+)[ \t]*[(:]", re.M)
 _USED = re.compile(r"([A-Za-z_]\w+)\s*[(,})\]]")
 _USED_BYTES = re.compile(_USED.pattern.encode())
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_WRITTEN = re.compile(r"\bself\.(\w+)(?=(?:\s*:[^=\n]*)?(?:\s*,[^=\n(]*)?\s*[-+*/@|&]?=(?!=))")
+_NO_NAMES: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+CONSTRUCTORS = ("__init__", "__post_init__")
 ROUNDS = 4
 _NETWORK_PACKAGES = (
     "torch.nn",
@@ -89,6 +97,8 @@ class Relevance:
         self.project = project
         self.noisy = frozenset(name.decode() for name in _noisy_classes(project))
         self._texts: dict[int, tuple[bool, bool]] = {}
+        self._codes: dict[int, bool] = {}
+        self._words: dict[int, tuple[frozenset[str], frozenset[str]]] = {}
         self._lines: dict[str, list[str]] = {}
 
     def file(self, path: str) -> bool:
@@ -98,7 +108,7 @@ class Relevance:
             return True
         return any(word in data for word in _MODEL) and any(word in data for word in _RUN)
 
-    def strong(self, node: object, module: Module) -> bool:
+    def strong(self, node: Definition, module: Module) -> bool:
         """Whether the text of a function or class holds a softmax or a loss."""
         return self._judge(node, module)[0]
 
@@ -147,24 +157,127 @@ class Relevance:
             return any(self.noisy_part(each, depth - 1) for each in value.options)
         return False
 
+    def methods(self, instance: Instance) -> set[str]:
+        """The methods of an object that are worth running of their own accord.
+
+        Those that hold a softmax, a loss or a model; those that name such a method, or an attribute of the object that
+        holds something of the kind; and those that set what these read.
+        """
+        named: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+        found: set[str] = set()
+        for ancestor in instance.cls.line():
+            for name, value in ancestor.attributes.items() if isinstance(ancestor, ClassValue) else ():
+                if not isinstance(value, Function) or name in CONSTRUCTORS:
+                    continue
+                words, written = named.get(name, _NO_NAMES)
+                if name in named and "super" not in words:
+                    continue
+                more = self._names(value)
+                named[name] = (words | more[0], written | more[1])
+                if self._leads(value.node, value.module):
+                    found.add(name)
+        reached = found | {name for name, value in instance.attributes.items() if self.hot(value)}
+        while reached:
+            read = {word for name in reached if name in named for word in named[name][0]}
+            reached = {
+                name
+                for name, (words, written) in named.items()
+                if name not in found and not (words.isdisjoint(reached) and written.isdisjoint(read))
+            }
+            found |= reached
+        return found
+
+    def hot(self, value: Value, depth: int = 3) -> bool:
+        """Whether a value is, holds or makes a softmax, a loss, or what they make."""
+        if isinstance(value, Tensor):
+            return value.kind in NORMALISED
+        if isinstance(value, Library | LibraryObject):
+            lowered = value.name.lower()
+            if any(word in lowered for word in STRONG):
+                return True
+            if isinstance(value, Library) or value.name.startswith("torch.nn."):
+                return isinstance(value, LibraryObject) and any(self.hot(each, depth - 1) for each in value.arguments)
+            return value.name.startswith(_NETWORK_PACKAGES)
+        if isinstance(value, Function):
+            return self._leads(value.node, value.module)
+        if isinstance(value, Instance | ClassValue):
+            cls = value.cls if isinstance(value, Instance) else value
+            if any(isinstance(each, ClassValue) and self._leads(each.node, each.module) for each in cls.line()):
+                return True
+        if depth == 0:
+            return True
+        return any(self.hot(part, depth - 1) for part in _parts(value))
+
+    def _names(self, function: Function) -> tuple[frozenset[str], frozenset[str]]:
+        """The names in the source of a function, and the attributes of the object that it may set.
+
+        A call of the object itself is one of forward.
+        """
+        known = self._words.get(id(function.node))
+        if known is None:
+            text = self.code(function.node, function.module)
+            words = frozenset(_WORD.findall(text))
+            if "self(" in text:
+                words |= {"forward", "__call__", "call"}
+            known = self._words[id(function.node)] = (words, frozenset(_WRITTEN.findall(text)))
+        return known
+
+    def code(self, node: Definition, module: Module) -> str:
+        """The source of a function or class without its documentation and lines of comment."""
+        lines = self._lines_of(module)
+        first = node.lineno
+        kept: list[str] = []
+        for start, end in _documentation(node):
+            kept += lines[first - 1 : start - 1]
+            first = end + 1
+        kept += lines[first - 1 : node.end_lineno]
+        return "\n".join(line for line in kept if not line.lstrip().startswith("#"))
+
     def text(self, node: object, module: Module) -> str:
         """The source of a function or class."""
+        lines = self._lines_of(module)
+        return "\n".join(lines[getattr(node, "lineno", 1) - 1 : getattr(node, "end_lineno", None) or 1])
+
+    def _lines_of(self, module: Module) -> list[str]:
         lines = self._lines.get(module.path)
         if lines is None:
             lines = self._lines[module.path] = module.source.lines()
-        return "\n".join(lines[getattr(node, "lineno", 1) - 1 : getattr(node, "end_lineno", None) or 1])
+        return lines
 
-    def _judge(self, node: object, module: Module) -> tuple[bool, bool]:
+    def _judge(self, node: Definition, module: Module) -> tuple[bool, bool]:
         known = self._texts.get(id(node))
         if known is None:
-            text = self.text(node, module)
-            lowered = text.lower()
-            strong = any(word in lowered for word in STRONG)
-            followed = strong or any(word in lowered for word in WEAK)
-            if not followed:
-                followed = not self.noisy.isdisjoint(_USED.findall(text))
-            known = self._texts[id(node)] = (strong, followed)
+            known = self._texts[id(node)] = self._judged(self.text(node, module))
         return known
+
+    def _leads(self, node: Definition, module: Module) -> bool:
+        """Whether the code of a function or class, whatever its documentation says, holds a softmax, loss or model."""
+        known = self._codes.get(id(node))
+        if known is None:
+            known = self._codes[id(node)] = self._judge(node, module)[1] and self._judged(self.code(node, module))[1]
+        return known
+
+    def _judged(self, text: str) -> tuple[bool, bool]:
+        lowered = text.lower()
+        strong = any(word in lowered for word in STRONG)
+        followed = strong or any(word in lowered for word in WEAK)
+        return strong, followed or not self.noisy.isdisjoint(_USED.findall(text))
+
+
+def _documentation(node: Definition) -> Iterator[tuple[int, int]]:
+    """First and last lines of the documentation of a function or class and of what is defined right in it."""
+    if isinstance(node, ast.Lambda):
+        return
+    for position, each in enumerate(node.body):
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from _documentation(each)
+        elif (
+            position == 0
+            and isinstance(each, ast.Expr)
+            and isinstance(each.value, ast.Constant)
+            and each.lineno > node.lineno
+        ):
+            yield each.lineno, each.end_lineno or each.lineno
 
 
 def _noisy_classes(project: Project) -> set[bytes]:
@@ -189,6 +302,21 @@ def _noisy_classes(project: Project) -> set[bytes]:
             break
         noisy |= found
     return noisy
+
+
+def _parts(value: Value) -> Iterable[Value]:
+    """What a value holds."""
+    if isinstance(value, Union):
+        return value.options
+    if isinstance(value, Items):
+        return value.elements
+    if isinstance(value, Entries):
+        return value.entries.values()
+    if isinstance(value, Chain):
+        return value.parts
+    if isinstance(value, Bound | Partial):
+        return (value.function,)
+    return value.attributes.values() if isinstance(value, Instance) else ()
 
 
 def interesting(value: Value, depth: int = 2) -> bool:

@@ -10,11 +10,11 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
-from softplace.check.engine import Report
 from softplace.check.findings import Edit, Finding, Fix, Rule
+from softplace.check.report import Report
 from softplace.check.rules import rules
+from softplace.check.sites import Site
 from softplace.check.sources import Sources
-from softplace.check.values import Site
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _ROOT = "%SRCROOT%"

@@ -17,7 +17,7 @@ from softplace.check import notebooks
 from softplace.check.files import Source, Unreadable, decode, decoded
 from softplace.check.findings import Edit
 from softplace.check.project import Project
-from softplace.check.values import Site
+from softplace.check.sites import Site
 
 _LINE_END = re.compile(r"\r\n?|\n")
 _CHARACTER = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u....|\\.|.", re.S)

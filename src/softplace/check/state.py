@@ -13,8 +13,10 @@ from softplace.check.project import Module, Project
 from softplace.check.relevance import Relevance
 from softplace.check.values import (
     ClassValue,
+    Constant,
     Instance,
     LibraryObject,
+    Method,
     Site,
     Unknown,
     Value,
@@ -34,6 +36,9 @@ CONTEXTS = 6
 
 Owner = Instance | LibraryObject | ClassValue
 Writes = dict[tuple[int, str], tuple[Owner, Value | None]]
+
+
+_HOLDS_NO_TENSOR = (Unknown, Constant, Method, Instance, LibraryObject)
 
 
 class Exhausted(Exception):  # noqa: N818 - a signal, not an error
@@ -70,12 +75,14 @@ class Frame:
 class State:
     """Shared by all parts of the interpreter."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, relevance: Relevance) -> None:
         self.project = project
         self.events = Events()
-        self.relevance = Relevance(project)
+        self.relevance = relevance
+        self.visited: set[int] = set()
         self.journal: list[tuple[Owner, str, Value | None]] = []
         self.memory: dict[Any, Value] = {}
+        self.kept: list[tuple[Value, ...]] = []
         self.running: set[Any] = set()
         self.active: Counter[int] = Counter()
         self.contexts: Counter[int] = Counter()
@@ -88,6 +95,7 @@ class State:
         self.constructing: set[int] = set()
         self.called: set[int] = set()
         self.made: list[Instance] = []
+        self.likenesses: dict[Any, Instance] = {}
         self.budget_reported: set[str] = set()
 
     # What the parts of the interpreter ask of one another; each is in the part that its name says.
@@ -141,10 +149,18 @@ class State:
                 frame.scope,
             )
             node.softplace_site = known  # type: ignore[attr-defined]
+        self.visited.add(id(node))
         return known
+
+    def remember(self, where: Any, result: Value, named: tuple[Value, ...]) -> None:
+        """Keep the result of a call, and what its key names by id: a later object must not get the same id."""
+        self.memory[where] = result
+        self.kept.append(named)
 
     def use(self, value: Value | None, how: str, site: Site) -> None:
         """Note what is done with the results of softmax in a value."""
+        if isinstance(value, _HOLDS_NO_TENSOR):
+            return
         for tensor in tensors(value):
             if tensor.origin is not None:
                 self.events.add(Used(site, tensor.origin, how))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from softplace.check.findings import Finding
-from softplace.check.values import Site
+from softplace.check.sites import Site
 
 _LINE = re.compile(r"#\s*softplace:\s*ignore\b(?!-file)\s*(?:\[([^\]]*)\])?")
 _FILE = re.compile(r"#\s*softplace:\s*ignore-file\b\s*(?:\[([^\]]*)\])?")

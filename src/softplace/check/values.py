@@ -11,27 +11,18 @@ import ast
 from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from softplace.check.sites import Site as Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from softplace.check.project import Module
 
 MOST_OPTIONS = 8
 MOST_HOPS = 8
 MOST_ELEMENTS = 256
-
-
-class Site(NamedTuple):
-    """A piece of source: lines count from 1, columns from 0. `scope` is the function or class that it stands in."""
-
-    path: str
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-    scope: str = ""
 
 
 class Kind(StrEnum):
@@ -295,14 +286,11 @@ class Union(Value):
     chosen: bool = False
 
 
-def options(value: Value | None) -> Iterator[Value]:
+def options(value: Value | None) -> tuple[Value, ...]:
     """The values that this one can be."""
-    if value is None:
-        return
     if isinstance(value, Union):
-        yield from value.options
-    else:
-        yield value
+        return value.options
+    return () if value is None else (value,)
 
 
 def tensors(value: Value | None, depth: int = 3) -> Iterator[Tensor]:
@@ -323,40 +311,119 @@ def tensors(value: Value | None, depth: int = 3) -> Iterator[Tensor]:
 
 def key(value: Value | None, depth: int = 4) -> Any:
     """Equal for values of which the same is known."""
-    if isinstance(value, Unknown) or value is None:
-        return None
-    if isinstance(value, Tensor):
-        return ("tensor", value.kind, value.origin, value.dim, value.rank, value.sizes, value.tags)
+    method = _KEYS.get(type(value))
+    return id(value) if method is None else method(value, depth)
+
+
+def _nothing_key(value: Any, depth: int) -> Any:
+    return None
+
+
+def _tensor_key(value: Tensor, depth: int) -> Any:
+    return ("tensor", value.kind, value.origin, value.dim, value.rank, value.sizes, value.tags)
+
+
+def _constant_key(value: Constant, depth: int) -> Any:
+    return (type(value.value).__name__, value.value)
+
+
+def _library_key(value: Library, depth: int) -> Any:
+    return value.name
+
+
+def _object_key(value: Instance | LibraryObject, depth: int) -> Any:
+    return (id(value), value.version)
+
+
+def _items_key(value: Items, depth: int) -> Any:
+    if not depth:
+        return id(value)
+    return ("items", tuple([key(each, depth - 1) for each in value.elements]), key(value.rest, depth - 1))
+
+
+def _entries_key(value: Entries, depth: int) -> Any:
+    if not depth:
+        return id(value)
+    return ("entries", tuple([(each, key(found, depth - 1)) for each, found in value.entries.items()]))
+
+
+def _chain_key(value: Chain, depth: int) -> Any:
+    return ("chain", tuple([key(each, depth - 1) for each in value.parts])) if depth else id(value)
+
+
+def _union_key(value: Union, depth: int) -> Any:
+    return ("union", frozenset([key(each, depth - 1) for each in value.options])) if depth else id(value)
+
+
+def _bound_key(value: Bound, depth: int) -> Any:
+    return ("bound", id(value.function.node), key(value.receiver, depth - 1)) if depth else id(value)
+
+
+def _method_key(value: Method, depth: int) -> Any:
+    return ("method", value.name, key(value.receiver, depth - 1)) if depth else id(value)
+
+
+def _function_key(value: Function, depth: int) -> Any:
+    return ("function", id(value.node), id(value.closure)) if depth else id(value)
+
+
+def _class_key(value: ClassValue, depth: int) -> Any:
+    return ("class", id(value.node)) if depth else id(value)
+
+
+# By type: a chain of isinstance would cost a tenth of a run.
+_KEYS: dict[type, Callable[[Any, int], Any]] = {
+    type(None): _nothing_key,
+    Unknown: _nothing_key,
+    Tensor: _tensor_key,
+    Constant: _constant_key,
+    Library: _library_key,
+    Instance: _object_key,
+    LibraryObject: _object_key,
+    Items: _items_key,
+    Entries: _entries_key,
+    Chain: _chain_key,
+    Union: _union_key,
+    Bound: _bound_key,
+    Method: _method_key,
+    Function: _function_key,
+    ClassValue: _class_key,
+}
+
+
+def likeness(value: Value | None, depth: int = 5) -> Any:
+    """Equal for values that differ in sizes alone: whole numbers above 3, which no dim and no size of one is."""
     if isinstance(value, Constant):
-        return (type(value.value).__name__, value.value)
-    if isinstance(value, Library):
-        return value.name
-    if isinstance(value, Instance | LibraryObject):
-        return (id(value), value.version)
-    if depth:
-        if isinstance(value, Items):
-            return ("items", tuple(key(each, depth - 1) for each in value.elements), key(value.rest, depth - 1))
-        if isinstance(value, Entries):
-            return ("entries", tuple((each, key(found, depth - 1)) for each, found in value.entries.items()))
-        if isinstance(value, Chain):
-            return ("chain", tuple(key(each, depth - 1) for each in value.parts))
-        if isinstance(value, Union):
-            return ("union", frozenset(key(each, depth - 1) for each in value.options))
-        if isinstance(value, Bound):
-            return ("bound", id(value.function.node), key(value.receiver, depth - 1))
-        if isinstance(value, Method):
-            return ("method", value.name, key(value.receiver, depth - 1))
-        if isinstance(value, Function):
-            return ("function", id(value.node), id(value.closure))
-        if isinstance(value, ClassValue):
-            return ("class", id(value.node))
-    return id(value)
+        number = value.value
+        if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) > 3:
+            return "a size"
+        return (type(number).__name__, number)
+    if not depth:
+        return key(value)
+    if isinstance(value, Instance):
+        held = tuple((name, likeness(each, depth - 1)) for name, each in value.attributes.items())
+        return ("instance", id(value.cls.node), held)
+    if isinstance(value, LibraryObject):
+        given = tuple(likeness(each, depth - 1) for each in value.arguments)
+        named = tuple((name, likeness(each, depth - 1)) for name, each in value.keywords.items())
+        held = tuple((name, likeness(each, depth - 1)) for name, each in value.attributes.items())
+        return ("object", value.name, given, named, held)
+    if isinstance(value, Items):
+        return ("items", tuple(likeness(each, depth - 1) for each in value.elements), likeness(value.rest, depth - 1))
+    if isinstance(value, Entries):
+        return ("entries", tuple((name, likeness(each, depth - 1)) for name, each in value.entries.items()))
+    if isinstance(value, Chain):
+        return ("chain", tuple(likeness(each, depth - 1) for each in value.parts))
+    return key(value)
 
 
 def join(values: list[Value], *, chosen: bool = False) -> Value:
     """What a value is when it is one of these: equal ones become one; too many become unknown."""
+    first = values[0] if values else UNKNOWN
+    if not isinstance(first, Union) and all(value is first for value in values):
+        return first
     if len(values) == 1:
-        return values[0]
+        return first
     found: dict[Any, Value] = {}
     parts = [value for value in values if not isinstance(value, Constant)]
     chosen = chosen or (bool(parts) and all(isinstance(value, Union) and value.chosen for value in parts))
