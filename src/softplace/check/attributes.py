@@ -46,6 +46,8 @@ class Attributes(Calls):
                 return value
             at = at.parent
         found = self.from_stars(name, frame)
+        if found is None and name in CUSTOMARY:  # imported in another cell, or by the file that runs this one
+            return Library(CUSTOMARY[name])
         return Unknown(f"name {name!r}") if found is None else found
 
     def from_stars(self, name: str, frame: Frame, depth: int = 6) -> Value | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 
 from softplace.check.events import Normalised
+from softplace.check.frameworks import is_skorch
+from softplace.check.heirs import Heirs
 from softplace.check.library import LibraryCalls
 from softplace.check.relevance import interesting
 from softplace.check.state import ACTIVE, CONTEXTS, DEPTH, Exhausted, Frame
@@ -44,6 +46,8 @@ Arguments = tuple[list[Value], dict[str, Value]]
 
 class Calls(LibraryCalls):
     """Following calls."""
+
+    heirs: Heirs | None = None
 
     def call(self, callee: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         """What calling a value gives."""
@@ -102,6 +106,9 @@ class Calls(LibraryCalls):
 
     def call_instance(self, called: Instance, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         """Calling an object calls its __call__, forward (torch) or call (Keras)."""
+        own = called.attributes.get("forward")  # self.forward = self.forward_train
+        if isinstance(own, Bound | Function):
+            return self.call(own, arguments, keywords, site)
         for name in ("__call__", "forward", "call"):
             found = called.cls.find(name)
             if isinstance(found, Function):
@@ -143,6 +150,12 @@ class Calls(LibraryCalls):
             self.constructing.discard(id(made))
         self.remember(where, made, (cls, *arguments, *keywords.values()))
         self.made.append(made)
+        if any(is_skorch(base) for base in cls.outside()):
+            found = cls.find("__init__")
+            if isinstance(found, Function):
+                keywords = self.bind(found, [made, *arguments], keywords)
+                arguments = [keywords["module"]] if "module" in keywords else []
+            self.skorch(arguments, keywords, site)
         return made
 
     def initialise(
@@ -153,13 +166,12 @@ class Calls(LibraryCalls):
         if isinstance(found, Function):
             self.call_function(found, [made, *arguments], keywords, site, lenient=lenient)
             return
-        outside = made.cls.outside()
-        if any(name.endswith(("nn.Sequential", "Sequential")) for name in outside):
+        if any(name.endswith("Sequential") for name in made.cls.outside()):
             made.attributes["__main__chain"] = self.chain(arguments)
             return
         names = fields(made.cls)
         made.attributes.update(zip(names, arguments, strict=False))
-        made.attributes.update({name: value for name, value in keywords.items() if name in names or not outside})
+        made.attributes.update({name: value for name, value in keywords.items() if name != "**"})
 
     def generic(self, cls: ClassValue) -> Instance:
         """An object of a class of which no construction is known: made with the defaults."""
@@ -298,6 +310,8 @@ class Calls(LibraryCalls):
             bound = self.bind(function, given, {}, unknown_call=True)
             self.annotated(function, bound)
             self.namesakes(function, bound)
+            if isinstance(receiver, Instance):
+                self.held(receiver, bound)
             result = self.run(function, bound, receiver)
         finally:
             self.running.discard(where)
@@ -313,9 +327,28 @@ class Calls(LibraryCalls):
             if isinstance(parameter.annotation, ast.Name | ast.Attribute):
                 found = self.evaluate(parameter.annotation, function.closure)
                 if isinstance(found, ClassValue) and self.is_module(found):
-                    bound[parameter.arg] = self.generic(found)
+                    bound[parameter.arg] = self.any_heir(found) if is_abstract(found) else self.generic(found)
                 elif isinstance(found, Library) and self.is_criterion(found.name):
                     bound[parameter.arg] = LibraryObject(found.name, (), {}, Site("", 1, 0, 1, 0))
+
+    def held(self, receiver: Instance, bound: dict[str, Value]) -> None:
+        """What a framework gives a method is taken for the attribute of that name: compute_loss(model) of a trainer."""
+        for parameter, value in bound.items():
+            found = receiver.attributes.get(parameter)
+            if isinstance(value, Unknown) and found is not None and receiver.cls.outside() and interesting(found):
+                bound[parameter] = found
+
+    def any_heir(self, base: ClassValue) -> Value:
+        """An object of one of the classes that fill in what a base leaves open."""
+        if self.heirs is None:
+            self.heirs = Heirs(self.project)
+        found: list[Value] = []
+        for path, name in self.heirs.of(base.node.name):
+            module = self.project.module(path)
+            cls = None if module is None else self.run_module(module).variables.get(name)
+            if isinstance(cls, ClassValue) and base in cls.line() and not is_abstract(cls):
+                found.append(self.generic(cls))
+        return join(found, chosen=len(found) > 1) if found else self.generic(base)
 
     def namesakes(self, function: Function, bound: dict[str, Value]) -> None:
         """A parameter of a function that its file does not call is taken to be the network or loss of that name."""
@@ -388,6 +421,17 @@ def fields(cls: ClassValue) -> list[str]:
         for statement in cls.node.body
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
     ]
+
+
+def is_abstract(cls: ClassValue) -> bool:
+    """Whether a class leaves its forward to those that inherit from it."""
+    found = next((each for name in ("forward", "call") if (each := cls.find(name)) is not None), None)
+    if not isinstance(found, Function) or isinstance(found.node, ast.Lambda):
+        return False
+    return "abstractmethod" in found.decorators or all(
+        isinstance(each, ast.Pass | ast.Raise) or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+        for each in found.node.body
+    )
 
 
 def lacks(function: Function, arguments: list[Value], keywords: dict[str, Value]) -> bool:

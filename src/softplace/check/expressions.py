@@ -78,6 +78,8 @@ _LONGEST = 12
 
 def _is_batch(node: ast.expr) -> bool:
     """Whether an expression is named as the number of examples."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):  # batch_size * heads
+        return _is_batch(node.left) or _is_batch(node.right)
     return isinstance(node, ast.Name | ast.Attribute) and words_of(node).split()[-1] in _BATCHES
 
 
@@ -140,6 +142,10 @@ class Expressions(Attributes):
             module = self.project.resolve(frame.module, named, 0) if isinstance(named, str) and named else None
             if module is not None:
                 return ModuleValue(module)
+            begins = arguments[0].begins if isinstance(arguments[0], Unknown) else ""
+            if "." in begins:
+                inside = self.project.inside(frame.module, begins.rpartition(".")[0].lstrip("."))
+                return join([ModuleValue(each) for each in inside] or [UNKNOWN], chosen=True)
         if isinstance(callee, Library) and callee.name.endswith(".sqrt") and len(node.args) == 1:
             return self.root(arguments[0], node.args[0], frame, inverse=False)
         result = self.call(callee, arguments, keywords, site)
@@ -489,8 +495,7 @@ class Expressions(Attributes):
             )
             self.use(value, "printed", self.site(node, frame))
             if not isinstance(value, Constant):
-                parts = []
-                break
+                return Unknown("a text", "".join(parts))
             parts.append(str(value.value))
         whole = "".join(parts)
         return Constant(whole) if parts and len(whole) <= LONGEST_TEXT else UNKNOWN

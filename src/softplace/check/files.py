@@ -81,7 +81,8 @@ class Source:
                 warnings.simplefilter("ignore")
                 return ast.parse(self.text)
         except SyntaxError as error:
-            if not self.cells and _is_python_2(self.text):
+            mixed_tabs = isinstance(error, TabError)  # which Python 2 took for up to eight spaces
+            if not self.cells and (mixed_tabs or _is_python_2(self.text)):
                 with (
                     warnings.catch_warnings(),
                     contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError),

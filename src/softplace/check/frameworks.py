@@ -22,6 +22,7 @@ from softplace.check.values import (
     Kind,
     Library,
     LibraryObject,
+    Partial,
     Site,
     Tensor,
     Value,
@@ -32,6 +33,7 @@ from softplace.check.values import (
 _CRITERION_WORDS = ("criterion", "loss_fn", "loss_func", "loss", "loss_function")
 FUNCTIONAL_LAYERS = frozenset(["dense", "conv1d", "conv2d", "conv3d", "fully_connected", "linear"])
 """Layers of TensorFlow 1 that are functions of `tf.layers`, `tf.contrib.layers` and the like."""
+_SKORCH = tuple(f"NeuralNet{kind}" for kind in ("", "Classifier", "BinaryClassifier", "Regressor"))
 _MODEL_WORDS = ("model", "module", "network", "net")
 
 
@@ -126,10 +128,15 @@ class Frameworks(Operations):
             return self.call(activation, [Tensor(Kind.RAW)], {}, site)
         return Tensor(Kind.RAW) if activation is None or isinstance(activation, Constant) else UNKNOWN
 
-    def paired_by_framework(self, arguments: list[Value], keywords: dict[str, Value], site: Site) -> None:
+    def paired_by_framework(
+        self, arguments: list[Value], keywords: dict[str, Value], site: Site, package: str = ""
+    ) -> None:
         """A model and a criterion that are given to a framework together meet there."""
         models = [keywords[name] for name in _MODEL_WORDS if name in keywords]
         criteria = [keywords[name] for name in _CRITERION_WORDS if name in keywords]
+        if package == "poutyne":  # which takes the names of torch's functions too
+            names = [f"torch.nn.functional.{constant(each)}" for each in (*arguments, *keywords.values())]
+            criteria += [Library(each) for each in names if each in LOSSES]
         models += [each for each in arguments if isinstance(each, Chain) or _is_network(each)]
         criteria += [each for each in arguments if self.is_loss(each)]
         if len(models) == 1 and len(criteria) == 1 and self.is_loss(criteria[0]):
@@ -156,10 +163,10 @@ class Frameworks(Operations):
         output = self.call(model, [Tensor(Kind.UNKNOWN)], {}, site)
         if isinstance(name, str) and name in KERAS_STRINGS:
             self.loss_called(KERAS_STRINGS[name], [UNKNOWN, output], {}, site, None)
-        elif isinstance(loss, LibraryObject | Function | Bound):
+        elif isinstance(loss, LibraryObject | Function | Bound | Partial):
             self.call(loss, [UNKNOWN, output], {}, site)
 
-    def skorch(self, last: str, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+    def skorch(self, arguments: list[Value], keywords: dict[str, Value], site: Site) -> None:
         """skorch's NeuralNetClassifier takes the log of the output itself for NLLLoss, and nothing for others."""
         module = arguments[0] if arguments else keywords.get("module", UNKNOWN)
         criterion = keywords.get("criterion", arguments[1] if len(arguments) > 1 else None)
@@ -170,7 +177,15 @@ class Frameworks(Operations):
                 module = self.construct(module, [], given, site)
             if criterion is not None:
                 self.pair(module, criterion, site)
-        return LibraryObject(f"skorch.{last}", tuple(arguments), keywords, site)
+
+
+def is_skorch(name: str) -> bool:
+    """Whether a dotted name is that of one of skorch's classes, or of a class that is named after one.
+
+    >>> is_skorch("skorch.NeuralNetClassifier"), is_skorch("absent.MyNeuralNet"), is_skorch("absent.NeuralNetwork")
+    (True, True, False)
+    """
+    return name.endswith(_SKORCH)
 
 
 def _is_network(value: Value) -> bool:

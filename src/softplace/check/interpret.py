@@ -222,6 +222,8 @@ class Interpreter(Imports):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
             name, owner = call.func.attr, call.func.value
             if name.endswith("_") and not name.startswith("_") and isinstance(value, Tensor):
+                if isinstance(owner, ast.Attribute) and owner.attr == "data":  # x.data.masked_fill_() changes x
+                    owner = owner.value
                 self.assign(owner, value, frame)
             elif name in _MUTATORS and isinstance(owner, ast.Name | ast.Attribute | ast.Subscript):
                 self.mutate(call, name, owner, frame)
@@ -303,7 +305,10 @@ class Interpreter(Imports):
             self.unpack(target.elts, value, frame)
         elif isinstance(target, ast.Attribute):
             for owner in options(self.evaluate(target.value, frame)):
-                if isinstance(owner, Instance | LibraryObject | ClassValue):
+                if isinstance(owner, Instance) and target.attr == "__dict__" and isinstance(value, Entries):
+                    for name, each in value.entries.items():  # self.__dict__.update(keywords)
+                        self.write(owner, str(name), each)
+                elif isinstance(owner, Instance | LibraryObject | ClassValue):
                     self.write(owner, target.attr, value)
                 elif isinstance(owner, Method) and isinstance(owner.receiver, LibraryObject) and owner.name in HEADS:
                     self.write(owner.receiver, owner.name, value)  # model.heads.head = ...: its last layer
@@ -408,6 +413,9 @@ class Interpreter(Imports):
             return self.execute(live, frame)
         known = self.truth(test)
         if known is not None:
+            if is_switch(node.test, frame):
+                other = node.orelse if known else node.body
+                self.discard(frame, lambda: self.execute(other, frame))
             return self.execute(node.body if known else node.orelse, frame)
         return self.branches(frame, [lambda: self.execute(node.body, frame), lambda: self.execute(node.orelse, frame)])
 
@@ -566,6 +574,15 @@ class Interpreter(Imports):
     def assertion(self, node: ast.Assert, frame: Frame) -> bool:
         self.evaluate(node.test, frame)
         return True
+
+
+def is_switch(test: ast.expr, frame: Frame) -> bool:
+    """Whether a test is of a constant in capitals at the top of a file: its user sets it, so both ways are run."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        test = test.operand
+    if not isinstance(test, ast.Name) or not test.id.isupper() or frame.module.frame is None:
+        return False
+    return isinstance(constant(frame.module.frame.variables.get(test.id)), bool)
 
 
 _MUTATORS = frozenset(["append", "add", "appendleft", "extend", "insert", "add_module", "register_module", "update"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from softplace.check.events import Constructed, Normalised
-from softplace.check.frameworks import FUNCTIONAL_LAYERS, Frameworks
+from softplace.check.frameworks import FUNCTIONAL_LAYERS, Frameworks, is_skorch
 from softplace.check.losses import LOSSES
 from softplace.check.names import (
     ACTIVATIONS,
     BINARY_SAMPLERS,
+    CALLERS,
+    GRADIENTS,
     KEEPING_LAYERS,
     KERAS_LAYERS,
     LINEAR_LAYERS,
@@ -21,6 +23,7 @@ from softplace.check.names import (
     WRAPPERS,
     canonical,
 )
+from softplace.check.relevance import interesting
 from softplace.check.values import (
     NONE,
     UNKNOWN,
@@ -50,6 +53,9 @@ from softplace.check.values import (
 HEADS = ("fc", "classifier", "head", "heads", "last_linear", "output", "_fc", "fc2", "[]")
 """Attributes of outside models that hold their last layer."""
 _RANKS = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5, "ConvTranspose1d": 3, "ConvTranspose2d": 4, "ConvTranspose3d": 5}
+
+
+_FIELDS = frozenset(["dataclasses.field", "pydantic.Field", "attr.ib", "attr.field", "attrs.field"])
 
 
 class LibraryCalls(Frameworks):
@@ -115,6 +121,17 @@ class LibraryCalls(Frameworks):
         loss = LOSSES.get(name)
         if loss is not None and not loss.is_class:
             return self.loss_called(loss, arguments, keywords, site, None)
+        if name in CALLERS and arguments:
+            inner = arguments[-1] if name.endswith("functional_call") else None
+            given = list(inner.elements) if isinstance(inner, Items) else arguments[1:] if inner is None else [inner]
+            return self.call(arguments[0], given, {}, site)
+        if name in GRADIENTS and arguments:
+            return LibraryObject(name, tuple(arguments), keywords, site)
+        if last == "create" and "TrainState" in name:
+            return Entries(dict(keywords), UNKNOWN)
+        if name in _FIELDS and keywords.keys() & {"default_factory", "factory", "default"}:
+            factory = keywords.get("default_factory", keywords.get("factory"))
+            return keywords["default"] if factory is None else self.call(factory, [], {}, site)
         if name == "functools.partial" and arguments:
             return Partial(arguments[0], tuple(arguments[1:]), keywords)
         if last == "OrderedDict":
@@ -135,8 +152,9 @@ class LibraryCalls(Frameworks):
             return self.dictionary(arguments, keywords)
         if last == "Parameter" and package == "torch":
             return Tensor(Kind.RAW, tags=frozenset({"parameter"}))
-        if package == "skorch" and last.startswith("NeuralNet"):
-            return self.skorch(last, arguments, keywords, site)
+        if is_skorch(name) and (package == "skorch" or "criterion" in keywords):
+            self.skorch(arguments, keywords, site)
+            return LibraryObject(name, tuple(arguments), keywords, site)
         if last in SAMPLERS and package in ("torch", "tensorflow_probability", "pyro", "numpyro", "distrax"):
             return self.distribution(last, arguments, keywords, site)
         if last in BINARY_SAMPLERS:
@@ -162,7 +180,7 @@ class LibraryCalls(Frameworks):
             self.events.add(Constructed(site, operation, NORMALISERS[operation].implicit and not has_dim))
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
-        self.paired_by_framework(arguments, keywords, site)
+        self.paired_by_framework(arguments, keywords, site, package)
         built = LibraryObject(name, tuple(arguments), keywords, site)
         if loss is None:
             return built
@@ -293,6 +311,9 @@ class LibraryCalls(Frameworks):
         loss = LOSSES.get(called.name)
         if loss is not None:
             return self.loss_called(loss, arguments, keywords, site, called)
+        if called.name in GRADIENTS:
+            value = self.call(called.arguments[0], arguments, keywords, site)
+            return Items((value, UNKNOWN)) if called.name.endswith("value_and_grad") else UNKNOWN
         package, _, _ = called.name.partition(".")
         last = called.name.rsplit(".", 1)[-1]
         if package in ("torch", "entmax") and last in NORMALISER_LAYERS:
@@ -392,6 +413,8 @@ class LibraryCalls(Frameworks):
             return self.model_method(receiver, name, arguments, keywords, site)
         if isinstance(receiver, ClassValue):
             if name in ("load_from_checkpoint", "from_pretrained", "from_config", "from_name", "create", "load"):
+                if name == "create" and any("TrainState" in base for base in receiver.outside()):
+                    return Entries(dict(keywords), UNKNOWN)
                 return self.generic(receiver)
             return UNKNOWN
         if isinstance(receiver, Entries):
@@ -403,6 +426,8 @@ class LibraryCalls(Frameworks):
         if isinstance(receiver, Constant):
             if isinstance(receiver.value, str) and name in ("lower", "upper", "strip", "title"):
                 return Constant(getattr(receiver.value, name)())
+            if isinstance(receiver.value, str) and name == "format":
+                return Unknown("a text", receiver.value.split("{")[0])
             return UNKNOWN
         if isinstance(receiver, Unknown) and name in NORMALISERS and arguments:
             functional = len(arguments) > 1 or keywords.keys() & {"dim", "axis"} or isinstance(arguments[0], Tensor)
@@ -426,8 +451,10 @@ class LibraryCalls(Frameworks):
                 owner.attributes["__main__chain"] = self.chain(arguments)
             if name in ("forward", "__call__") and "__main__chain" in owner.attributes:
                 return self.call(owner.attributes["__main__chain"], arguments, keywords, site)
-            if name == "__init__" and any(self.is_criterion(each) for each in outside):
-                owner.attributes.update(keywords)
+            if name == "__init__" and outside:  # kept by name, as far as a base that is not here can be guessed
+                for word, value in keywords.items():
+                    if word != "**" and (interesting(value) or any(self.is_criterion(each) for each in outside)):
+                        owner.attributes.setdefault(word, value)
         return UNKNOWN
 
     def model_method(
@@ -495,7 +522,8 @@ class LibraryCalls(Frameworks):
             return Items(tuple(pairs), None if receiver.rest is None else Items((UNKNOWN, receiver.rest)))
         if name == "keys":
             return Items(tuple(map(Constant, receiver.entries)), None if receiver.rest is None else UNKNOWN)
-        return receiver if name in ("copy", "to", "cuda", "train", "eval") else UNKNOWN
+        kept = ("copy", "to", "cuda", "train", "eval", "apply_gradients", "replace")  # the last two of flax' TrainState
+        return receiver if name in kept else UNKNOWN
 
 
 def _plain(name: str) -> str:

@@ -478,6 +478,34 @@ WRAPPERS = frozenset(
         "tensorflow.function",
         "torch.jit.trace",
         "torch.jit.freeze",
+        "torch.vmap",
+        "torch.func.vmap",
+        "jax.vmap",
+        "jax.pmap",
+        "jax.checkpoint",
+        "jax.remat",
+    ]
+)
+# Call their first argument with those that follow.
+CALLERS = frozenset(
+    [
+        "torch.utils.checkpoint.checkpoint",
+        "torch.nn.parallel.data_parallel",
+        "torch.func.functional_call",
+        "torch.nn.utils.stateless.functional_call",
+    ]
+)
+# Make a function that gives the gradient of another.
+GRADIENTS = frozenset(
+    [
+        "jax.grad",
+        "jax.value_and_grad",
+        "flax.nn.grad",
+        "flax.nn.value_and_grad",
+        "equinox.filter_grad",
+        "equinox.filter_value_and_grad",
+        "torch.func.grad",
+        "torch.func.grad_and_value",
     ]
 )
 MODEL_METHODS = frozenset(

@@ -115,6 +115,8 @@ class Operations(Shapes):
         if name in ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "pad_sequence"):
             found = self.joined(given, keywords, site)
             across = integer(keywords.get("dim", arguments[1] if len(arguments) > 1 else Constant(0)))
+            if name not in ("cat", "concat", "concatenate") and isinstance(found, Tensor):
+                found = found.but(rank=None)
             return self.stacked(found, given) if name == "stack" and across == 0 else found
         if name in ("masked_fill", "where", "masked_scatter"):
             return self.masked(name, arguments, keywords, site)
@@ -133,6 +135,10 @@ class Operations(Shapes):
             return Tensor(Kind.CONSTANT, tags=frozenset({"constant"}))
         if name in ("empty", "new_zeros", "new_ones", "new_empty", "new_full"):
             return Tensor(Kind.CONSTANT)  # to be filled
+        if isinstance(given, Tensor) and given.dim == 0 and name in _BY_ROW:
+            across = integer(keywords.get("dim", keywords.get("axis", arguments[1] if len(arguments) > 1 else None)))
+            if across in (1, -1) and given.kind in NORMALISED:
+                self.use(given, "picked by row", site)
         method = _OPERATIONS.get(name)
         if method is not None:
             return method(self, given, arguments, keywords, site)
@@ -305,13 +311,14 @@ class Operations(Shapes):
         if isinstance(given, Items):
             parts = [*given.elements, *([] if given.rest is None else [given.rest])]
             found = [self.tensor(part) for part in parts]
-            kinds = {each.kind for each in found}
+            kinds, ranks = {each.kind for each in found}, {each.rank for each in found}
+            rank = found[0].rank if len(ranks) == 1 else None
             for part in parts if len(kinds) > 1 else ():
                 self.use(part, "joined", site)
             if len(kinds) == 1 and found:
                 tags = frozenset(tag for tag in found[0].tags if not tag.startswith("batch"))
-                return found[0].but(rank=None, sizes=(), dim=None, tags=tags)
-            return Tensor(Kind.UNKNOWN)
+                return found[0].but(rank=rank, sizes=(), dim=None, tags=tags)
+            return Tensor(Kind.UNKNOWN, rank=rank)
         if isinstance(given, Union):
             return join([self.joined(option, keywords, site) for option in given.options], chosen=given.chosen)
         return given if isinstance(given, Tensor) else UNKNOWN
@@ -368,6 +375,9 @@ class Operations(Shapes):
         """A binary operation."""
         if isinstance(left, Constant) and isinstance(right, Constant):
             return folded(kind, left.value, right.value)
+        if kind in (ast.Add, ast.Mod) and (begins := _beginning(left)):
+            self.use(right, "printed", site)
+            return Unknown("a text", begins.split("%")[0] if kind is ast.Mod else begins)
         if isinstance(left, Items) and isinstance(right, Items) and kind is ast.Add:
             middle = () if left.rest is None else (left.rest,)  # any number of elements, counted as one
             return row((*left.elements, *middle, *right.elements), right.rest, left.mutable)
@@ -507,6 +517,14 @@ class Operations(Shapes):
         return Tensor(result, rank=first.rank, sizes=sizes, tags=frozenset(tags), path=path)
 
 
+def _beginning(value: Value) -> str:
+    """How a text begins, when that is known."""
+    if isinstance(value, Unknown):
+        return value.begins
+    found = constant(value)
+    return found if isinstance(found, str) else ""
+
+
 def _is_head_size(node: ast.expr | None) -> bool:
     """Whether an expression is the size of a head by its name: its root is meant where scores are divided by it."""
     return isinstance(node, ast.Name | ast.Attribute) and words_of(node).split()[-1] in _HEAD_SIZES
@@ -534,6 +552,8 @@ _BOUNDING = {
     "vector_norm": "norm",
     "normalize": "unit",
 }
+_BY_ROW = frozenset(["gather", "max", "argmax", "topk"])
+"""Take one or some of each row, when told so."""
 _HEAD_SIZES = frozenset(["dk", "d_k", "head_dim", "dim_head", "head_size", "d_head", "dim_per_head"])
 _USES: dict[type[ast.operator], str] = {
     ast.Mult: "multiplied",

@@ -119,6 +119,18 @@ class Project:
             self._resolved[where] = self._absolute(folder, dotted.split("."), here)
         return self._module(self._resolved[where], here)
 
+    def inside(self, importer: Module, dotted: str) -> list[Module]:
+        """The modules in a folder that is named as imports name it."""
+        last = dotted.rsplit(".", 1)[-1]
+        found: list[Module] = []
+        for path in self.shown:
+            folder, name = os.path.split(path)
+            if os.path.basename(folder) == last and name.endswith(".py") and name != "__init__.py":
+                module = self.resolve(importer, f"{dotted}.{name[:-3]}", 0)
+                if module is not None and module is self.module(path):
+                    found.append(module)
+        return found
+
     def _module(self, path: str | None, importer: str) -> Module | None:
         return None if path is None or path == importer else self.module(path)
 

@@ -24,6 +24,7 @@ from softplace.check.values import (
     Items,
     Library,
     LibraryObject,
+    ModuleValue,
     Partial,
     Tensor,
     Union,
@@ -323,7 +324,7 @@ def interesting(value: Value, depth: int = 2) -> bool:
     """Whether a value can take part in a finding: a normalised tensor, a network, a loss, a function."""
     if isinstance(value, Tensor):
         return value.kind in NORMALISED
-    if isinstance(value, Chain | Function | Bound | Partial):
+    if isinstance(value, Chain | Function | Bound | Partial | ModuleValue):
         return True
     if isinstance(value, LibraryObject | Library):
         return value.name.startswith(_NETWORK_PACKAGES) or value.name.rsplit(".", 1)[-1] in NORMALISERS

@@ -53,9 +53,10 @@ class Value:
 
 @dataclass(slots=True, eq=False)
 class Unknown(Value):
-    """Not known, and why."""
+    """Not known, and why. `begins`: how a text begins of which the rest is not known."""
 
     reason: str = "not resolved"
+    begins: str = ""
 
 
 UNKNOWN = Unknown()

@@ -3,7 +3,7 @@
 ## What it finds
 A softmax written by hand, `exp(x) / exp(x).sum()`, without the maximum subtracted first. Exponents that are bounded
 (cosines, negative squares, what was clamped) or come from code that was not followed are not reported, nor is
-Sinkhorn's iteration.
+Sinkhorn's iteration. A function that is a softmax by its name has to take any scores.
 
 ## Why it is fragile
 exp overflows from 88.7 on in float32 (from 11.1 in float16), and inf / inf is NaN. Subtracting the maximum changes
@@ -33,7 +33,12 @@ from softplace.check.rules._context import Context
 
 
 def _find(context: Context) -> Iterator[Finding]:
-    safe = {event.site for event in context.events.divisions.values() if event.shifted}
+    # A function that is a softmax by its name has to take any scores, whatever its callers give it.
+    safe = {
+        event.site
+        for event in context.events.divisions.values()
+        if event.shifted and "softmax" not in event.site.scope.rsplit(".", 1)[-1].lower()
+    }
     for event in context.events.divisions.values():
         if "sinkhorn" in event.site.scope.lower():
             continue  # rows and columns are normalised in turn, from scores whose scale is chosen for it

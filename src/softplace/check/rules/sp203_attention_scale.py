@@ -4,6 +4,7 @@
 Attention in the form of the Transformer whose scores are not divided by the root of the size of a head: not scaled at
 all (a note, where queries and keys are projections: Luong's dot attention has no scale), scaled after the softmax,
 multiplied by the root, divided by the size itself, or by the root of all features though they are split into heads.
+Over dim -2, where the queries compete as slots do, nothing is reported: their scale is a temperature.
 
 ## Why it is wrong
 The product of two vectors of d independent entries has a standard deviation of the root of d. Without the scale the
@@ -39,6 +40,8 @@ def _find(context: Context) -> Iterator[Finding]:
         softmax = context.softmaxes.get(origin)
         if softmax is None or softmax.place != "attention" or "product" not in given.tags:
             continue
+        if event.dim == -2:
+            continue  # the queries compete, as slots do: their scale is a temperature
         after = softmax.uses.get("scaled after")
         scaled = given.path[0] if given.path else event.site
         related = (Related(site=event.site, message="the softmax is here"),)
