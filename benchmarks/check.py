@@ -7,7 +7,7 @@ found; where not, no speed is printed and the exit code is 1. The folder is that
 - softplace: a process of its own each time, as a user starts it; cold without the cache, warm with it. Start-up is
   that of the help and of a file of one line.
 - ruff: its default rules, without its cache, and with all rules; it has none on softmax.
-- torchfix: when it is installed (it is no dependency); its rules for torch, none on softmax.
+- torchfix: when it is installed (it is no dependency); its rules for torch, none on softmax. It gets a minute.
 
 Seconds are those of the clock, CPU those of all processes together, MiB the most that one process held.
 """
@@ -15,9 +15,11 @@ Seconds are those of the clock, CPU those of all processes together, MiB the mos
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -65,7 +67,7 @@ def main() -> int:
         _row("ruff, default rules", base, len(files), options.repeats, dict(os.environ))
         _row("ruff, all rules", [*base, "--select", "ALL"], len(files), options.repeats, dict(os.environ))
     if torchfix is not None:
-        _row("torchfix", [torchfix, "--select", "ALL", folder], len(files), 1, dict(os.environ))
+        _row("torchfix", [torchfix, "--select", "ALL", folder], len(files), 1, dict(os.environ), most=60)
     return 0
 
 
@@ -79,19 +81,31 @@ def gate() -> tuple[int, int]:
     return right, len(every)
 
 
-def _row(name: str, command: list[str], files: int, repeats: int, environment: dict[str, str]) -> None:
-    runs = [_timed(command, environment) for _ in range(repeats)]
+def _row(
+    name: str, command: list[str], files: int, repeats: int, environment: dict[str, str], most: float | None = None
+) -> None:
+    """Time a command. `most`: the seconds after which it is ended."""
+    runs = [_timed(command, environment, most) for _ in range(repeats)]
     seconds, used = min(run[0] for run in runs), min(run[1] for run in runs)
+    if most is not None and seconds >= most:
+        print(f"{name:34}more than {most:.0f} s")
+        return
     memory, found_lines = max(run[2] for run in runs), runs[-1][3]
     print(f"{name:34}{seconds:9.2f}{used:9.2f}{files / seconds:10.0f}{memory:7.0f}  {found_lines}")
 
 
-def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, float, float, int]:
+def _timed(command: list[str], environment: dict[str, str], most: float | None) -> tuple[float, float, float, int]:
     """Seconds, CPU seconds and MiB of a command, and how many lines name a place."""
     with tempfile.TemporaryFile() as out:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, env=environment)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+        )
+        ending = threading.Timer(most or threading.TIMEOUT_MAX, os.killpg, (process.pid, signal.SIGKILL))
+        ending.daemon = True
+        ending.start()
         _, _, usage = os.wait4(process.pid, 0)
+        ending.cancel()
         seconds = time.perf_counter() - start
         process.returncode = 0  # it was waited for
         out.seek(0)

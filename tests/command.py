@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from softplace import cli
+from softplace import quick
 
 
 class Done(NamedTuple):
@@ -27,7 +27,7 @@ class Command:
         self.patch.setattr(sys, "argv", ["softplace", *arguments])
         self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            quick.main()
         assert isinstance(ended.value.code, int)
         return Done(ended.value.code, *self.capsys.readouterr())
 

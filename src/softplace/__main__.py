@@ -1,5 +1,5 @@
 """`python -m softplace` is the `softplace` command."""
 
-from softplace.cli import main
+from softplace.quick import main
 
 main()

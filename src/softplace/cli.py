@@ -1,18 +1,15 @@
 """The command line: parses, calls, prints. Nothing heavy is imported before a command runs."""
 
-import gc
 import shlex
 import sys
 from contextlib import nullcontext
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
 from softplace.cli_train import train
-from softplace.errors import InputError
-from softplace.streams import complain, progress, reported
+from softplace.streams import complain, ended, progress, reported
 
 app = typer.Typer(
     name="softplace",
@@ -174,35 +171,27 @@ def check(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Do not use or keep the last result.")] = False,
 ) -> None:
     """Find misplaced softmaxes in code, without running it. Exit code 0: none, 1: findings, 2: an error."""
-    from softplace.check import config
-    from softplace.check.command import check_command, without_traceback
+    from softplace.check.command import run
 
-    chosen = paths or ["."]
-    code = 1  # where the reader of the output went before its end
-    with reported(), without_traceback():
-        settings = config.load(
-            chosen[0] if stdin_filename is None else stdin_filename,
-            select=config.split(select),
-            ignore=config.split(ignore),
-            exclude=config.split(exclude),
-            format=format,
-            baseline=baseline,
-        )
-        code = check_command(
-            chosen,
-            settings,
-            jobs=jobs,
-            cached=not no_cache,
-            listed=list_all,
-            show_unresolved=show_unresolved,
-            update_baseline=update_baseline,
-            fix=fix,
-            unsafe_fixes=unsafe_fixes,
-            diff=diff,
-            quiet=quiet,
-            exit_zero=exit_zero,
-            stdin_filename=stdin_filename,
-        )
+    code = run(
+        paths,
+        select=select,
+        ignore=ignore,
+        exclude=exclude,
+        format=format,
+        baseline=baseline,
+        jobs=jobs,
+        no_cache=no_cache,
+        list_all=list_all,
+        show_unresolved=show_unresolved,
+        update_baseline=update_baseline,
+        fix=fix,
+        unsafe_fixes=unsafe_fixes,
+        diff=diff,
+        quiet=quiet,
+        exit_zero=exit_zero,
+        stdin_filename=stdin_filename,
+    )
     raise typer.Exit(code)
 
 
@@ -360,23 +349,23 @@ def calibrate(
 
 
 def main() -> None:
-    """The entry point of the `softplace` command: what a person can mend is one line, and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # where only ASCII can be written, a × is \xd7
-            stream.reconfigure(errors="backslashreplace")
+    """The `softplace` command, whatever its arguments; `softplace.quick` is a shorter way to some."""
+    ended(_run)
+
+
+def _run() -> int:
     usage_error = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])
     code = 2
     try:
         with reported() if "--help" in sys.argv or len(sys.argv) == 1 else nullcontext():
             code = app(standalone_mode=False) or 0
-    except InputError as error:
-        complain(f"softplace: {' '.join(str(error).split())}")
     except usage_error as error:
         if text := " ".join(error.format_message().split()):  # none where a bare `softplace` has printed its help
             command = error.ctx.command_path if error.ctx else "softplace"
             got = " ".join(shlex.join(sys.argv[1:]).split())[:200]
             complain(f"softplace: {text}{'' if text[-1] in '.?' else '.'} Got: {got}. See `{command} --help`.")
+    except typer.Abort:  # typer's word for Ctrl-C
+        code = 130
     except SystemExit:  # typer's answer where the reader of the help is gone
         code = 0
-    gc.freeze()  # the process ends: looking for cycles in all that a command made could take seconds
-    sys.exit(code)
+    return code

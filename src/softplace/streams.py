@@ -3,13 +3,13 @@
 No axes.
 """
 
+import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, TextIO
-
-import typer
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from softplace.errors import InputError
 
@@ -24,6 +24,7 @@ def progress(alone: bool = True) -> Iterator["Display"]:
     Args:
         alone: Whether no other process writes to the same terminal.
     """
+    import typer
     from rich.console import Console
 
     from softplace.progress import Lines, Terminal
@@ -51,6 +52,22 @@ def reported() -> Iterator[None]:
                 f"standard output: expected one that can be written, got '{error.strerror}'. "
                 "Nothing that was finished is lost: send the output elsewhere."
             ) from error
+
+
+def ended(command: Callable[[], int]) -> NoReturn:
+    """Run a command, and end the process with its code: what a person can mend is one line, and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # where only ASCII can be written, a × is \xd7
+            stream.reconfigure(errors="backslashreplace")
+    code = 2
+    try:
+        code = command()
+    except InputError as error:
+        complain(f"softplace: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        code = 130
+    gc.freeze()  # the process ends: looking for cycles in all that a command made could take seconds
+    sys.exit(code)
 
 
 def complain(text: str) -> None:

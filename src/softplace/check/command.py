@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TextIO
+from typing import Any, TextIO
 
 from softplace.check import cache as results
+from softplace.check import config
 from softplace.check.baseline import Baseline
 from softplace.check.config import Config
 from softplace.check.files import find
@@ -25,6 +26,7 @@ from softplace.check.rules import rules
 from softplace.check.sources import Sources
 from softplace.check.suppress import silenced
 from softplace.errors import InputError, nearest
+from softplace.streams import reported
 
 MOST_JOBS = 8
 FIX_ROUNDS = 10
@@ -102,6 +104,37 @@ def without_traceback() -> Iterator[None]:
             f"internal error: {type(error).__name__}: {error} ({os.path.basename(last.filename)}:{last.lineno}). "
             "Please report it; --exclude leaves the file out that causes it."
         ) from error
+
+
+def run(
+    paths: list[str] | None = None,
+    *,
+    select: str | None = None,
+    ignore: str | None = None,
+    exclude: str | None = None,
+    format: str | None = None,  # noqa: A002
+    baseline: str | None = None,
+    no_cache: bool = False,
+    list_all: bool = False,
+    stdin_filename: str | None = None,
+    **more: Any,
+) -> int:
+    """`softplace check` with the options of the command line by their names; gives the exit code."""
+    chosen = paths or ["."]
+    code = 1  # where the reader of the output went before its end
+    with reported(), without_traceback():
+        settings = config.load(
+            chosen[0] if stdin_filename is None else stdin_filename,
+            select=config.split(select),
+            ignore=config.split(ignore),
+            exclude=config.split(exclude),
+            format=format,
+            baseline=baseline,
+        )
+        code = check_command(
+            chosen, settings, cached=not no_cache, listed=list_all, stdin_filename=stdin_filename, **more
+        )
+    return code  # noqa: RET504
 
 
 def check_command(

@@ -408,7 +408,7 @@ def likeness(value: Value | None, depth: int = 5) -> Any:
         given = tuple(likeness(each, depth - 1) for each in value.arguments)
         named = tuple((name, likeness(each, depth - 1)) for name, each in value.keywords.items())
         held = tuple((name, likeness(each, depth - 1)) for name, each in value.attributes.items())
-        return ("object", value.name, given, named, held)
+        return ("object", value.name, value.site, given, named, held)
     if isinstance(value, Items):
         return ("items", tuple(likeness(each, depth - 1) for each in value.elements), likeness(value.rest, depth - 1))
     if isinstance(value, Entries):
