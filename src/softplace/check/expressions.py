@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from softplace.check.attributes import Attributes
 from softplace.check.calls import NOT_TRAINING, STARRED, TRAINING, boolean
+from softplace.check.comprehensions import Comprehensions
 from softplace.check.folding import LONGEST_INTEGER, LONGEST_TEXT
 from softplace.check.state import Frame
 from softplace.check.values import (
@@ -18,7 +18,6 @@ from softplace.check.values import (
     TRUE,
     UNKNOWN,
     Chain,
-    ClassValue,
     Constant,
     Entries,
     Function,
@@ -72,8 +71,6 @@ WHOLE_SIZES = frozenset(
     ]
 )
 _BATCHES = frozenset(["b", "bs", "bsz", "batch", "batch_size", "batchsize", "n_batch", "num_batch", "nbatch"])
-_LONGEST = 12
-"""Elements of a known sequence that a comprehension or loop is run for, one by one."""
 
 
 def _is_batch(node: ast.expr) -> bool:
@@ -83,7 +80,7 @@ def _is_batch(node: ast.expr) -> bool:
     return isinstance(node, ast.Name | ast.Attribute) and words_of(node).split()[-1] in _BATCHES
 
 
-class Expressions(Attributes):
+class Expressions(Comprehensions):
     """Evaluating expressions."""
 
     def evaluate(self, node: ast.expr | None, frame: Frame) -> Value:
@@ -222,14 +219,6 @@ class Expressions(Attributes):
         if isinstance(value, Constant) and names <= {"str", "int", "float", "bool", "list", "tuple", "dict"}:
             return boolean(type(value.value).__name__ in names)
         return UNKNOWN
-
-    def any_of(self, value: Entries | Items) -> Value:
-        """One element of a collection, which one is not known."""
-        found = list(value.entries.values()) if isinstance(value, Entries) else list(value.elements)
-        if value.rest is not None:
-            found.append(value.rest)
-        parts = sum(isinstance(each, ClassValue | Function | Library | Instance | LibraryObject) for each in found)
-        return join(found or [UNKNOWN], chosen=parts > 1)
 
     def constant(self, node: ast.Constant, frame: Frame) -> Value:
         value = node.value
@@ -438,54 +427,6 @@ class Expressions(Attributes):
             if each is not None:
                 found[parameter.arg] = self.evaluate(each, frame)
         return found
-
-    def comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, frame: Frame) -> Value:
-        inner = Frame(frame.module, frame.scope, frame, {}, None, None)
-        if len(node.generators) == 1 and not node.generators[0].ifs and not isinstance(node, ast.DictComp):
-            generator = node.generators[0]
-            iterated = self.evaluate(generator.iter, frame)
-            known = self.elements(iterated)
-            if known is not None and len(known) <= _LONGEST:
-                found: list[Value] = []
-                for each in known:
-                    self.assign(generator.target, each, inner)
-                    found.append(self.evaluate(node.elt, inner))
-                return Items(tuple(found), None, True)
-            self.assign(generator.target, self.element(iterated, self.site(generator.iter, frame)), inner)
-        else:
-            for generator in node.generators:
-                iterated = self.evaluate(generator.iter, inner)
-                self.assign(generator.target, self.element(iterated, self.site(generator.iter, frame)), inner)
-                for test in generator.ifs:
-                    self.evaluate(test, inner)
-        if isinstance(node, ast.DictComp):
-            self.evaluate(node.key, inner)
-            return Entries({}, self.evaluate(node.value, inner))
-        return Items((), self.evaluate(node.elt, inner), True)
-
-    def elements(self, value: Value) -> list[Value] | None:
-        """The elements of a sequence when all are known."""
-        if isinstance(value, Items) and value.rest is None and value.elements:
-            return list(value.elements)
-        if isinstance(value, Chain):
-            return list(value.parts)
-        return None
-
-    def element(self, value: Value, site: Site) -> Value:
-        """What iterating over a value gives each time."""
-        found: list[Value] = []
-        for option in options(value):
-            if isinstance(option, Items):
-                found.append(self.any_of(option))
-            elif isinstance(option, Entries):
-                found.append(join([Constant(name) for name in option.entries] or [UNKNOWN]))
-            elif isinstance(option, Tensor):
-                found.append(self.indexed(option, UNKNOWN))
-            elif isinstance(option, Chain):
-                found.extend(option.parts)
-            elif isinstance(option, Instance) and self.is_module(option.cls) and option.cls.find("__iter__"):
-                found.append(self.element(self.call(self.get_attribute(option, "__iter__", site), [], {}, site), site))
-        return join(found) if found else UNKNOWN
 
     def text(self, node: ast.JoinedStr, frame: Frame) -> Value:
         parts: list[str] = []

@@ -200,7 +200,10 @@ class Interpreter(Imports):
             steps, depth = self.steps, self.depth
             self.steps = self.depth = 0
             try:
-                self.execute(module.tree.body, module.frame)
+                body = module.tree.body
+                # An error that a cell of a notebook shows does not end the cells after it.
+                for part in [[each] for each in body] if module.source.cells else [body]:
+                    self.execute(part, module.frame)
             except (Exhausted, RecursionError):
                 self.gap(Site(module.path, 1, 0, 1, 0), "its top level is too long to follow")
             finally:
