@@ -124,6 +124,8 @@ class Attributes(Calls):
             return join([self.get_attribute(part, name, site) for part in parts] or [UNKNOWN], chosen=value.chosen)
         if isinstance(value, LibraryObject) and name in value.attributes:
             return value.attributes[name]
+        if isinstance(value, LibraryObject) and name == "__dict__":
+            return Entries(dict(value.attributes), UNKNOWN)
         if isinstance(value, Items) and name in ("values", "indices") and len(value.elements) == 2:
             return value.elements[name == "indices"]
         if isinstance(value, Entries) and name in value.entries:

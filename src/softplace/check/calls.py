@@ -56,7 +56,7 @@ class Calls(LibraryCalls):
             if not parts:
                 return UNKNOWN
             # A loss that is one of several may be chosen by what the model returns.
-            several = len(parts) > 1 and any(self.is_loss(option) for option in parts)
+            several = len({self.wanted_by(option) for option in parts}) > 1 and any(map(self.is_loss, parts))
             self.choosing += several
             try:
                 results = [self.call(option, arguments, keywords, site) for option in parts]

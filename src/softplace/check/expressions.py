@@ -11,7 +11,7 @@ from typing import Any
 from softplace.check.calls import NOT_TRAINING, STARRED, TRAINING, boolean
 from softplace.check.comprehensions import Comprehensions
 from softplace.check.folding import LONGEST_INTEGER, LONGEST_TEXT
-from softplace.check.state import Frame
+from softplace.check.state import Frame, Lazy
 from softplace.check.values import (
     FALSE,
     NONE,
@@ -143,6 +143,14 @@ class Expressions(Comprehensions):
             if "." in begins:
                 inside = self.project.inside(frame.module, begins.rpartition(".")[0].lstrip("."))
                 return join([ModuleValue(each) for each in inside] or [UNKNOWN], chosen=True)
+        if isinstance(callee, Library) and callee.name == "hydra.utils.instantiate" and arguments:
+            given = arguments[0].entries if isinstance(arguments[0], Entries) else {}
+            target = constant(given.get("_target_"))
+            if isinstance(target, str):
+                module_name, _, last = target.rpartition(".")
+                callee = self.imported(Lazy(module_name, 0, last), frame)
+                named_ones = {str(name): each for name, each in given.items() if not str(name).startswith("_")}
+                arguments, keywords = [], named_ones | keywords
         if isinstance(callee, Library) and callee.name.endswith(".sqrt") and len(node.args) == 1:
             return self.root(arguments[0], node.args[0], frame, inverse=False)
         result = self.call(callee, arguments, keywords, site)
@@ -269,9 +277,11 @@ class Expressions(Comprehensions):
     def index(self, node: ast.expr, frame: Frame) -> Value:
         """The index of a subscript; slices as Slice."""
         if isinstance(node, ast.Slice):
-            for part in (node.lower, node.upper, node.step):
-                self.evaluate(part, frame)
-            return Slice(node.lower is None and node.upper is None)
+            ends = [None if part is None else self.evaluate(part, frame) for part in (node.lower, node.upper)]
+            self.evaluate(node.step, frame)
+            start, stop = map(integer, ends)
+            known = all(end is None or integer(end) is not None for end in ends) and node.step is None
+            return Slice(node.lower is None and node.upper is None, start, stop, known)
         if isinstance(node, ast.Tuple):
             return Items(tuple(self.index(each, frame) for each in node.elts))
         return self.evaluate(node, frame)
@@ -285,6 +295,8 @@ class Expressions(Comprehensions):
                     return value.elements[position]
                 return self.any_of(value)
             if isinstance(index, Slice):
+                if index.known and value.rest is None:
+                    return Items(value.elements[index.start : index.stop], None, value.mutable)
                 return value if index.full else Items((), self.any_of(value), value.mutable)
             return value.rest if position is not None and value.rest is not None else self.any_of(value)
         if isinstance(value, Entries):
@@ -299,6 +311,8 @@ class Expressions(Comprehensions):
         if isinstance(value, Chain):
             if position is not None and -len(value.parts) <= position < len(value.parts):
                 return value.parts[position]
+            if isinstance(index, Slice) and index.known:
+                return Chain(value.parts[index.start : index.stop], value.names[index.start : index.stop], value.keras)
             return UNKNOWN
         if isinstance(value, Tensor):
             return self.indexed(value, index)

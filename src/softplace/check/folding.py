@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from softplace.check.values import UNKNOWN, Constant, Value
+from softplace.check.values import UNKNOWN, Constant, Unknown, Value, constant
 
 LONGEST_TEXT = 10_000
 LONGEST_INTEGER = 1_000
@@ -37,3 +37,11 @@ def folded(kind: type[ast.operator], left: Any, right: Any) -> Value:
         return Constant(function(left, right))
     except (TypeError, ValueError, ArithmeticError):
         return UNKNOWN
+
+
+def beginning(value: Value) -> str:
+    """How a text begins, when that is known."""
+    if isinstance(value, Unknown):
+        return value.begins
+    found = constant(value)
+    return found if isinstance(found, str) else ""

@@ -16,6 +16,7 @@ from softplace.check.values import (
     Chain,
     ClassValue,
     Constant,
+    Entries,
     Function,
     Instance,
     Items,
@@ -92,7 +93,13 @@ class Frameworks(Operations):
         return loss.family if constant(given) else loss.switched
 
     def keras_layer(self, last: str, called: LibraryObject, given: Value, site: Site) -> Value:
-        """A Keras layer or model."""
+        """A Keras layer or model; what a layer gives is known by the layer's name."""
+        result = self.keras_result(last, called, given, site)
+        name = constant(called.keywords.get("name"))
+        return result.tagged(f"named {name}") if isinstance(result, Tensor) and isinstance(name, str) else result
+
+    def keras_result(self, last: str, called: LibraryObject, given: Value, site: Site) -> Value:
+        """What a Keras layer or model gives."""
         if last == "Model":
             outputs = called.argument(1, "outputs")
             if isinstance(outputs, Items) and len(outputs.elements) == 1 and outputs.rest is None:
@@ -148,6 +155,11 @@ class Frameworks(Operations):
             return canonical(value.name) in LOSSES
         return False
 
+    def wanted_by(self, value: Value) -> Family | int:
+        """What a loss wants; what is no loss differs from all others."""
+        loss = LOSSES.get(canonical(value.name)) if isinstance(value, LibraryObject | Library) else None
+        return id(value) if loss is None or loss.switch else loss.family
+
     def pair(self, model: Value, criterion: Value, site: Site) -> None:
         """The model's output goes into the criterion."""
         if not any(isinstance(each, Chain) or _is_network(each) for each in options(model)):
@@ -159,8 +171,13 @@ class Frameworks(Operations):
 
     def keras_compiled(self, model: Value, loss: Value, site: Site) -> None:
         """model.compile(loss=...): by name, class or object."""
-        name = constant(loss)
         output = self.call(model, [Tensor(Kind.UNKNOWN)], {}, site)
+        for each, part in _by_output(loss, output):
+            self.keras_loss(each, part, site)
+
+    def keras_loss(self, loss: Value, output: Value, site: Site) -> None:
+        """One loss of a Keras model, and the output that it is for."""
+        name = constant(loss)
         if isinstance(name, str) and name in KERAS_STRINGS:
             self.loss_called(KERAS_STRINGS[name], [UNKNOWN, output], {}, site, None)
         elif isinstance(loss, LibraryObject | Function | Bound | Partial):
@@ -177,6 +194,21 @@ class Frameworks(Operations):
                 module = self.construct(module, [], given, site)
             if criterion is not None:
                 self.pair(module, criterion, site)
+
+
+def _by_output(loss: Value, output: Value) -> list[tuple[Value, Value]]:
+    """Losses with their outputs: one of all, or one for each by its place or the name of its layer."""
+    if not isinstance(loss, Items | Entries):
+        return [(loss, output)]
+    outputs = list(output.entries.values()) if isinstance(output, Entries) else [output]
+    outputs = list(output.elements) if isinstance(output, Items) else outputs
+    if isinstance(loss, Items):
+        return list(zip(loss.elements, outputs, strict=False))
+    named = dict(output.entries) if isinstance(output, Entries) else {}
+    for each in outputs:
+        tags = each.tags if isinstance(each, Tensor) else ()
+        named.update({tag.removeprefix("named "): each for tag in tags if tag.startswith("named ")})
+    return [(each, named[name]) for name, each in loss.entries.items() if name in named]
 
 
 def is_skorch(name: str) -> bool:

@@ -16,12 +16,12 @@ from typing import Any
 
 from softplace.check.calls import NOT_TRAINING, TRAINING
 from softplace.check.events import Constructed
-from softplace.check.imports import Imports
 from softplace.check.library import HEADS
-from softplace.check.names import NORMALISER_LAYERS, NORMALISERS, SOFTMAX_NAMES
+from softplace.check.loops import Loops
+from softplace.check.names import NAMESPACE, NORMALISER_LAYERS, NORMALISERS, SOFTMAX_NAMES
 from softplace.check.project import Module
 from softplace.check.relevance import CONSTRUCTORS, interesting
-from softplace.check.state import STEPS, Exhausted, Frame, merged
+from softplace.check.state import STEPS, Exhausted, Frame
 from softplace.check.values import (
     UNKNOWN,
     Bound,
@@ -49,11 +49,10 @@ from softplace.check.values import (
 )
 from softplace.check.words import words_of
 
-LONGEST_LOOP = 16
 _REGISTERING = re.compile(rb"^@[\w.]*regist", re.M | re.I)
 
 
-class Interpreter(Imports):
+class Interpreter(Loops):
     """Runs files for their events."""
 
     def prepare(self) -> None:
@@ -125,7 +124,7 @@ class Interpreter(Imports):
 
     def is_open(self, function: Function) -> bool:
         """Whether a function is worth running with unknown arguments, whatever it was called with before."""
-        return self.relevance.strong(function.node, function.module)
+        return self.relevance.strong(function.node, function.module) or self.relevance.starts(function)
 
     def check_class(self, cls: ClassValue) -> None:
         """Run every method of a class on an object made with the defaults, after all have set their attributes."""
@@ -311,6 +310,8 @@ class Interpreter(Imports):
                 if isinstance(owner, Instance) and target.attr == "__dict__" and isinstance(value, Entries):
                     for name, each in value.entries.items():  # self.__dict__.update(keywords)
                         self.write(owner, str(name), each)
+                elif isinstance(owner, LibraryObject) and owner.name == NAMESPACE and not interesting(value):
+                    owner.attributes.pop(target.attr, None)  # args.lr = ...: none of the options matters here
                 elif isinstance(owner, Instance | LibraryObject | ClassValue):
                     self.write(owner, target.attr, value)
                 elif isinstance(owner, Method) and isinstance(owner.receiver, LibraryObject) and owner.name in HEADS:
@@ -366,7 +367,10 @@ class Interpreter(Imports):
         elif isinstance(owner, Chain | Items):
             position = constant(index)
             parts = list(owner.parts if isinstance(owner, Chain) else owner.elements)
-            if isinstance(position, int) and -len(parts) <= position < len(parts):
+            if isinstance(owner, Items) and owner.rest is not None and position == -1:
+                # Any number of elements comes before the last, counted as one.
+                self.assign(target.value, Items((*owner.elements, owner.rest, value), None, owner.mutable), frame)
+            elif isinstance(position, int) and -len(parts) <= position < len(parts):
                 parts[position] = value
                 new: Value = (
                     Chain(tuple(parts), owner.names, owner.keras)
@@ -421,65 +425,6 @@ class Interpreter(Imports):
                 self.discard(frame, lambda: self.execute(other, frame))
             return self.execute(node.body if known else node.orelse, frame)
         return self.branches(frame, [lambda: self.execute(node.body, frame), lambda: self.execute(node.orelse, frame)])
-
-    def loop(self, node: ast.For | ast.AsyncFor, frame: Frame) -> bool:
-        iterated = self.evaluate(node.iter, frame)
-        known = self.elements(iterated)
-        parts = known and not all(isinstance(each, Constant) for each in known)
-        if known is not None and parts and len(known) <= LONGEST_LOOP and len(frame.leaving) < 2:
-            self.repeat(node.body, frame, [lambda each=each: self.assign(node.target, each, frame) for each in known])  # type: ignore[misc]
-        else:
-            element = self.element(iterated, self.site(node.iter, frame))
-            self.repeat(node.body, frame, [lambda: self.assign(node.target, element, frame)] * 2, open_end=True)
-        return self.execute(node.orelse, frame)
-
-    def while_loop(self, node: ast.While, frame: Frame) -> bool:
-        if self.truth(self.evaluate(node.test, frame)) is False:
-            return self.execute(node.orelse, frame)
-        self.repeat(node.body, frame, [lambda: None] * 2, open_end=True)
-        return self.execute(node.orelse, frame)
-
-    def repeat(
-        self, body: list[ast.stmt], frame: Frame, binds: list[Callable[[], None]], *, open_end: bool = False
-    ) -> None:
-        """Run a loop's body once per bind. Loops are taken to run at least once; `open_end`: maybe more often."""
-        ends: list[dict[str, Value]] = []
-        for number, bind in enumerate(binds):
-            bind()
-            before = dict(frame.variables)
-            breaks: list[dict[str, Value]] = []
-            goes_on: list[dict[str, Value]] = []
-            frame.leaving.append((breaks, goes_on))
-            if self.execute(body, frame):
-                goes_on.append(frame.variables)
-            frame.leaving.pop()
-            ends.extend(breaks)
-            if not goes_on:
-                frame.variables = before
-                break
-            frame.variables = merged(goes_on)
-            if open_end and len(frame.leaving) > 1:
-                break
-            if open_end and number == 0:
-                changed = any(
-                    name in before and before[name] is not value and key(before[name]) != key(value)
-                    for name, value in frame.variables.items()
-                )
-                if not changed:
-                    break
-                ends.append(dict(frame.variables))
-        if ends:
-            frame.variables = merged([*ends, frame.variables])
-
-    def leave_loop(self, node: ast.Break, frame: Frame) -> bool:
-        if frame.leaving:
-            frame.leaving[-1][0].append(frame.variables)
-        return False
-
-    def next_round(self, node: ast.Continue, frame: Frame) -> bool:
-        if frame.leaving:
-            frame.leaving[-1][1].append(frame.variables)
-        return False
 
     def raised(self, node: ast.Raise, frame: Frame) -> bool:
         self.evaluate(node.exc, frame)

@@ -14,6 +14,8 @@ from softplace.check.names import (
     KERAS_LAYERS,
     LINEAR_LAYERS,
     MODEL_METHODS,
+    NAMESPACE,
+    NAMESPACES,
     NORMALISER_LAYERS,
     NORMALISERS,
     PASSING_METHODS,
@@ -37,6 +39,7 @@ from softplace.check.values import (
     Library,
     LibraryObject,
     Method,
+    ModuleValue,
     Partial,
     Site,
     Super,
@@ -160,6 +163,8 @@ class LibraryCalls(Frameworks):
         if last in BINARY_SAMPLERS:
             self.use(arguments[0] if arguments else keywords.get("probs"), "policy", site)
         is_class = last[:1].isupper()
+        if last in NAMESPACES:
+            return LibraryObject(NAMESPACE, (), {}, site, dict(keywords))
         if last in FUNCTIONAL_LAYERS and "layers" in name:
             return self.functional_layer(arguments, keywords, site)
         if (
@@ -258,8 +263,8 @@ class LibraryCalls(Frameworks):
             return NONE
         if name == "str" and isinstance(given, Constant):
             return Constant(str(given.value))
-        if name == "vars" and isinstance(given, Instance):
-            return Entries(dict(given.attributes))
+        if name == "vars" and isinstance(given, Instance | ModuleValue | LibraryObject):
+            return self.get_attribute(given, "__dict__", site)
         if name in ("int", "len", "repr", "bool", "round", "min", "any", "all", "id"):
             if name in ("int", "round") and isinstance(constant(given), int):
                 return given
@@ -468,6 +473,10 @@ class LibraryCalls(Frameworks):
         """A method that a framework gives to models."""
         if isinstance(receiver, LibraryObject):
             self.paired_by_framework(arguments, keywords, site)
+        if isinstance(receiver, Instance) and not receiver.generic and receiver.cls.outside():
+            for word, value in keywords.items():  # runner.train(model=..., criterion=...) keeps them by name
+                if interesting(value):
+                    self.write(receiver, word, value)
         if name in MODEL_METHODS and not (
             name == "apply" and arguments and isinstance(arguments[0], Entries | Unknown)
         ):
@@ -496,7 +505,7 @@ class LibraryCalls(Frameworks):
         if isinstance(receiver, LibraryObject) and (
             receiver.name == "argparse.ArgumentParser" or name.startswith("parse")
         ):
-            return Unknown("arguments of the command line")
+            return LibraryObject(NAMESPACE, (), {}, site)
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
         return Unknown(f"method {name!r} of an outside class")

@@ -495,6 +495,9 @@ CALLERS = frozenset(
         "torch.nn.utils.stateless.functional_call",
     ]
 )
+NAMESPACE = "argparse.Namespace"
+NAMESPACES = frozenset(["Namespace", "SimpleNamespace", "EasyDict", "Munch"])
+"""Objects whose attributes are what one sets."""
 # Make a function that gives the gradient of another.
 GRADIENTS = frozenset(
     [
@@ -562,4 +565,5 @@ CUSTOMARY = {
     "jnp": "jax.nn",
     "optim": "torch.optim",
     "pl": "lightning",
+    "Variable": "torch.autograd.Variable",
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from softplace.check.events import Divided, Logged, Normalised
-from softplace.check.folding import folded
+from softplace.check.folding import beginning, folded
 from softplace.check.names import (
     ACTIVATIONS,
     COMPARISONS,
@@ -375,7 +375,7 @@ class Operations(Shapes):
         """A binary operation."""
         if isinstance(left, Constant) and isinstance(right, Constant):
             return folded(kind, left.value, right.value)
-        if kind in (ast.Add, ast.Mod) and (begins := _beginning(left)):
+        if kind in (ast.Add, ast.Mod) and (begins := beginning(left)):
             self.use(right, "printed", site)
             return Unknown("a text", begins.split("%")[0] if kind is ast.Mod else begins)
         if isinstance(left, Items) and isinstance(right, Items) and kind is ast.Add:
@@ -476,6 +476,9 @@ class Operations(Shapes):
             return one
         if kind is ast.Div and one is not None and one.kind in NORMALISED and constant(right) in (1, 1.0):
             return one
+        kept = _weighed(kind, one, other, left, right)
+        if kept is not None:
+            return kept
         result = self.scored(kind, one, other, right, left_node if one is None else right_node)
         factor = constant(left if one is None else right)
         is_factor = kind in (ast.Mult, ast.Div) and isinstance(factor, int | float)
@@ -517,12 +520,18 @@ class Operations(Shapes):
         return Tensor(result, rank=first.rank, sizes=sizes, tags=frozenset(tags), path=path)
 
 
-def _beginning(value: Value) -> str:
-    """How a text begins, when that is known."""
-    if isinstance(value, Unknown):
-        return value.begins
-    found = constant(value)
-    return found if isinstance(found, str) else ""
+def _weighed(
+    kind: type[ast.operator], one: Tensor | None, other: Tensor | None, left: Value, right: Value
+) -> Tensor | None:
+    """A sum of probabilities, or a share of one, as of several networks: their kind stays, their sum may not."""
+    if kind is ast.Add and one is not None and other is not None:
+        both = one.kind == other.kind == Kind.PROBABILITIES
+        return one.but(tags=one.tags | {"averaged"}) if both else None
+    given, factor = (one, constant(right)) if one is not None else (other, constant(left))
+    share = isinstance(factor, int | float) and 0 < factor <= 1 and kind is ast.Mult
+    if given is not None and given.kind == Kind.PROBABILITIES and share:
+        return given.but(tags=given.tags | {"averaged"})
+    return None
 
 
 def _is_head_size(node: ast.expr | None) -> bool:

@@ -70,6 +70,7 @@ _MODEL = (b"model", b"network", b"net(", b"net =", b"net,", b"encoder", b"classi
 _RUN = (b"train", b"fit(", b"run", b"main(", b"step(", b"learn")
 _CLASS = re.compile(rb"^[ \t]*class[ \t]+(\w+)[ \t]*[(:]", re.M)
 _USED = re.compile(r"([A-Za-z_]\w+)\s*[(,})\]]")
+_ENTRY = re.compile(r"(main|train|run|fit)(_|$)")
 _USED_BYTES = re.compile(_USED.pattern.encode())
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _WRITTEN = re.compile(r"\bself\.(\w+)(?=(?:\s*:[^=\n]*)?(?:\s*,[^=\n(]*)?\s*[-+*/@|&]?=(?!=))")
@@ -112,6 +113,12 @@ class Relevance:
     def strong(self, node: Definition, module: Module) -> bool:
         """Whether the text of a function or class holds a softmax or a loss."""
         return self._judge(node, module)[0]
+
+    def starts(self, function: Function) -> bool:
+        """Whether a function is an entry by its name, and builds what holds a softmax or a loss: main, train_model."""
+        if _ENTRY.match(function.scope.rsplit(".", 1)[-1]) is None:
+            return False
+        return not self.noisy.isdisjoint(_USED.findall(self.text(function.node, function.module)))
 
     def worth(self, cls: ClassValue) -> bool:
         """Whether a class is worth running: it holds a softmax or a loss, or what it builds may meet that of a base."""

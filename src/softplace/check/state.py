@@ -112,6 +112,10 @@ class State:
         """Bind a target to a value."""
         raise NotImplementedError
 
+    def get_attribute(self, value: Value, name: str, site: Site) -> Value:
+        """An attribute of a value."""
+        raise NotImplementedError
+
     def run_module(self, module: Module) -> Frame:
         """The names of a module, after its top level was run once."""
         raise NotImplementedError

@@ -131,10 +131,12 @@ class Entries(Value):
 
 @dataclass(slots=True, eq=False)
 class Slice(Value):
-    """A slice of a subscript; `full` when it takes everything."""
+    """A slice of a subscript; `full` when it takes everything, `known` when its ends are."""
 
     full: bool
-    last_only: bool = False
+    start: int | None = None
+    stop: int | None = None
+    known: bool = False
 
 
 @dataclass(slots=True, eq=False)
