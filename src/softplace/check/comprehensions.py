@@ -21,6 +21,7 @@ from softplace.check.values import (
     Site,
     Tensor,
     Union,
+    Unknown,
     Value,
     join,
     options,
@@ -110,6 +111,8 @@ class Comprehensions(Attributes):
                 found.append(self.indexed(option, UNKNOWN))
             elif isinstance(option, Chain):
                 found.extend(option.parts)
+            elif isinstance(option, Unknown) and option.reason.startswith("parameter"):
+                found.append(option)  # an element of what a caller gives is given by it too
             elif isinstance(option, Instance) and self.is_module(option.cls) and option.cls.find("__iter__"):
                 found.append(self.element(self.call(self.get_attribute(option, "__iter__", site), [], {}, site), site))
         return join(found) if found else UNKNOWN

@@ -28,6 +28,7 @@ from softplace.check.values import (
     Tensor,
     Value,
     constant,
+    integer,
     options,
 )
 
@@ -111,7 +112,8 @@ class Frameworks(Operations):
         if last == "Input":
             return Tensor(Kind.UNKNOWN)
         activation = called.argument(1, "activation")
-        result: Value = Tensor(Kind.RAW)
+        units = integer(called.argument(0, "units")) if last == "Dense" else None
+        result: Value = Tensor(Kind.RAW, sizes=() if units is None else ((-1, units),))
         if last == "Softmax":
             return self.normalise("softmax", given, called.argument(0, "axis") or Constant(-1), site, called.site)
         if last == "Activation":

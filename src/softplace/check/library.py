@@ -163,6 +163,8 @@ class LibraryCalls(Frameworks):
         if last in BINARY_SAMPLERS:
             self.use(arguments[0] if arguments else keywords.get("probs"), "policy", site)
         is_class = last[:1].isupper()
+        if name == "math.exp":
+            return self.operate("exp", arguments, keywords, site)
         if last in NAMESPACES:
             return LibraryObject(NAMESPACE, (), {}, site, dict(keywords))
         if last in FUNCTIONAL_LAYERS and "layers" in name:

@@ -233,7 +233,9 @@ class Operations(Shapes):
 
     def total(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         if isinstance(given, Items | Entries):
-            return Tensor(Kind.UNKNOWN)
+            parts = list(tensors(given, 1))
+            by_hand = bool(parts) and all(each.kind == Kind.EXPONENTIAL for each in parts)
+            return Tensor(Kind.EXPONENTIAL_SUM, tags=parts[0].tags) if by_hand else Tensor(Kind.UNKNOWN)
         if not isinstance(given, Tensor):
             return UNKNOWN
         if given.kind == Kind.EXPONENTIAL:

@@ -51,6 +51,8 @@ STRONG = (
     "entmax",
     "categorical",
     "exp(",
+    "torch.log(",
+    ".log()",
 )
 WEAK = (
     "model",
