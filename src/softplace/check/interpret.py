@@ -525,12 +525,16 @@ class Interpreter(Loops):
 
 
 def is_switch(test: ast.expr, frame: Frame) -> bool:
-    """Whether a test is of a constant in capitals at the top of a file: its user sets it, so both ways are run."""
+    """Whether a test is of a constant in capitals at the top of a file: its user sets it, so both ways are run.
+
+    Where something else asks for it too, as a network and its loss do together, only the way that it says is run.
+    """
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         test = test.operand
     if not isinstance(test, ast.Name) or not test.id.isupper() or frame.module.frame is None:
         return False
-    return isinstance(constant(frame.module.frame.variables.get(test.id)), bool)
+    asked = len(re.findall(rf"\b{test.id}\b", frame.module.source.text)) - 1
+    return asked == 1 and isinstance(constant(frame.module.frame.variables.get(test.id)), bool)
 
 
 _MUTATORS = frozenset(["append", "add", "appendleft", "extend", "insert", "add_module", "register_module", "update"])

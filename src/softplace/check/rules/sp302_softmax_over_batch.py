@@ -59,8 +59,8 @@ def _find(context: Context) -> Iterator[Finding]:
         by_row = by_row and "picked by row" in context.events.uses.get(event.site, ())
         if dim is None or not ("batched" in given.tags or scored or by_row) or (rank is not None and rank < 2):
             continue
-        if given.size(-1) == 1:
-            continue  # one score for each row: the rows compete
+        if given.size(-1) == 1 or given.size(1) == 1:
+            continue  # one score for each row, or one channel: the rows compete
         if dim == 0 or (rank is not None and dim % rank == 0):
             seen.add(event.site)
             yield RULE.finding(
