@@ -15,8 +15,8 @@ from tests.check.reading import Block, blocks, found
 
 WIRINGS = blocks(Path(__file__).parent / "fixtures" / "wirings.md")
 RAW = (
-    (r"(?:F|torch)\.softmax\((.*?), (?:dim=)?-?\d\)", r"\1"),
-    (r"nn\.Softmax\(dim=-?\d\)", "nn.Identity()"),
+    (r"(?:\b(?:F|torch)\.|(?<=\())softmax\((.*?), (?:dim=)?-?\d\)", r"\1"),
+    (r"\b((?:nn|mods)\.)?Softmax\((?:dim=)?-?\d\)", "nn.Identity()"),
     (r"layers\.Softmax\(\)", "layers.Dropout(0.1)"),
     (r"(?<=[(=])(?:\"softmax\"|tf\.nn\.softmax)", '"linear"'),
     (r"(?<= )nn\.softmax\(x\)", "x"),

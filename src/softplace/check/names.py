@@ -478,6 +478,8 @@ WRAPPERS = frozenset(
         "tensorflow.function",
         "torch.jit.trace",
         "torch.jit.freeze",
+        "torch.quantization.quantize_dynamic",
+        "torch.ao.quantization.quantize_dynamic",
         "torch.vmap",
         "torch.func.vmap",
         "jax.vmap",
