@@ -38,6 +38,7 @@ from softplace.check.values import (
     join,
     key,
     options,
+    rough,
     tensors,
 )
 
@@ -149,6 +150,7 @@ class Calls(LibraryCalls):
             self.running.discard(where)
             self.constructing.discard(id(made))
         self.remember(where, made, (cls, *arguments, *keywords.values()))
+        made.made_with = made.version, rough(arguments, keywords)
         self.made.append(made)
         if any(is_skorch(base) for base in cls.outside()):
             found = cls.find("__init__")

@@ -170,8 +170,9 @@ class Interpreter(Loops):
                 wanted = any(map(self.is_loss, held)) and any(
                     interesting(value) and not self.is_loss(value) for value in held
                 )
-            if wanted:
-                alike = likeness(instance)  # objects of a class that differ in sizes alone are as one
+            if wanted:  # objects of a class that were given the same, but for sizes, are as one until they are changed
+                same = instance.made_with[0] == instance.version
+                alike = (id(instance.cls), instance.made_with) if same else likeness(instance)
                 if alike not in self.likenesses:
                     self.likenesses[alike] = instance  # kept, since its parts are told apart by id
                     self.check_methods(instance, rerun=False)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from softplace.check.sites import Site as Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from softplace.check.project import Module
 
@@ -257,13 +257,14 @@ def _collect(cls: ClassValue, found: list[Value], depth: int) -> None:
 
 @dataclass(slots=True, eq=False)
 class Instance(Value):
-    """An object of a class of the project."""
+    """An object of a class of the project. `made_with`: its version when made, and what it was given, roughly."""
 
     cls: ClassValue
     site: Site | None
     attributes: dict[str, Value] = field(default_factory=dict)
     version: int = 0
     generic: bool = False
+    made_with: tuple[int, Any] = (-1, None)
 
 
 @dataclass(slots=True, eq=False)
@@ -404,20 +405,36 @@ def likeness(value: Value | None, depth: int = 5) -> Any:
     if not depth:
         return key(value)
     if isinstance(value, Instance):
-        held = tuple((name, likeness(each, depth - 1)) for name, each in value.attributes.items())
+        held = tuple([(name, likeness(each, depth - 1)) for name, each in value.attributes.items()])
         return ("instance", id(value.cls.node), held)
     if isinstance(value, LibraryObject):
-        given = tuple(likeness(each, depth - 1) for each in value.arguments)
-        named = tuple((name, likeness(each, depth - 1)) for name, each in value.keywords.items())
-        held = tuple((name, likeness(each, depth - 1)) for name, each in value.attributes.items())
-        return ("object", value.name, value.site, given, named, held)
+        named = tuple([(name, likeness(each, depth - 1)) for name, each in value.keywords.items()])
+        held = tuple([(name, likeness(each, depth - 1)) for name, each in value.attributes.items()])
+        return ("object", value.name, value.site, likenesses(value.arguments, depth - 1), named, held)
     if isinstance(value, Items):
-        return ("items", tuple(likeness(each, depth - 1) for each in value.elements), likeness(value.rest, depth - 1))
+        return ("items", likenesses(value.elements, depth - 1), likeness(value.rest, depth - 1))
     if isinstance(value, Entries):
-        return ("entries", tuple((name, likeness(each, depth - 1)) for name, each in value.entries.items()))
+        return ("entries", tuple([(name, likeness(each, depth - 1)) for name, each in value.entries.items()]))
     if isinstance(value, Chain):
-        return ("chain", tuple(likeness(each, depth - 1) for each in value.parts))
+        return ("chain", likenesses(value.parts, depth - 1))
     return key(value)
+
+
+def likenesses(values: Iterable[Value], depth: int = 5) -> tuple[Any, ...]:
+    """The likeness of each value."""
+    return tuple([likeness(each, depth) for each in values])
+
+
+def rough(arguments: list[Value], keywords: dict[str, Value]) -> Any:
+    """Equal for arguments that differ in sizes alone, where what comes from outside may be any size."""
+    return (
+        tuple([_rough(each) for each in arguments]),
+        frozenset([(name, _rough(each)) for name, each in keywords.items()]),
+    )
+
+
+def _rough(value: Value) -> Any:
+    return "a size" if isinstance(value, Unknown | Method) else likeness(value)
 
 
 def join(values: list[Value], *, chosen: bool = False) -> Value:
