@@ -94,7 +94,8 @@ class Attributes(Calls):
 
     def get_attribute(self, value: Value, name: str, site: Site) -> Value:
         """An attribute of a value."""
-        if isinstance(value, Unknown | Method):
+        kind = type(value)  # the commonest first: a chain of isinstance costs more than what it finds
+        if kind is Unknown or kind is Method:
             return Unknown("a property of a tensor") if name == "shape" else Method(value, name)
         if isinstance(value, Instance):
             return self.instance_attribute(value, name, site)

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -99,6 +98,8 @@ def without_traceback() -> Iterator[None]:
     except (InputError, OSError):  # an OSError is that of the output, which the caller tells apart
         raise
     except Exception as error:
+        import traceback  # slow to import
+
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise InputError(
             f"internal error: {type(error).__name__}: {error} ({os.path.basename(last.filename)}:{last.lineno}). "

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from softplace.check.files import Source, Unreadable, decode, read_bytes
-from softplace.check.names import OUTSIDE
 
 if TYPE_CHECKING:
     from softplace.check.state import Frame
@@ -135,6 +134,8 @@ class Project:
         return None if path is None or path == importer else self.module(path)
 
     def _absolute(self, folder: str, words: list[str], importer: str) -> str | None:
+        from softplace.check.names import OUTSIDE  # slow to import, and not needed where nothing changed
+
         outside = words[0] in OUTSIDE
         above = folder
         for level in range(LEVELS_ABOVE):

@@ -103,6 +103,7 @@ class Relevance:
         self._texts: dict[int, tuple[bool, bool]] = {}
         self._codes: dict[int, bool] = {}
         self._words: dict[int, tuple[frozenset[str], frozenset[str]]] = {}
+        self._classes: dict[int, tuple[ClassValue, bool]] = {}
         self._lines: dict[str, list[str]] = {}
 
     def file(self, path: str) -> bool:
@@ -154,9 +155,7 @@ class Relevance:
     def noisy_part(self, value: Value, depth: int = 2) -> bool:
         """Whether a part of a network is worth following: a network whose text is, or layers with a softmax."""
         if isinstance(value, Instance):
-            return any(
-                isinstance(each, ClassValue) and self._judge(each.node, each.module)[1] for each in value.cls.line()
-            )
+            return self._followed_class(value.cls)
         if isinstance(value, LibraryObject | Library):
             last = value.name.rsplit(".", 1)[-1]
             return last in NORMALISER_LAYERS or last in NORMALISERS
@@ -166,6 +165,14 @@ class Relevance:
         if depth and isinstance(value, Union):
             return any(self.noisy_part(each, depth - 1) for each in value.options)
         return False
+
+    def _followed_class(self, cls: ClassValue) -> bool:
+        """Whether a class or one of its ancestors is worth following."""
+        known = self._classes.get(id(cls))
+        if known is None:
+            line = [each for each in cls.line() if isinstance(each, ClassValue)]
+            known = self._classes[id(cls)] = (cls, any(self._judge(each.node, each.module)[1] for each in line))
+        return known[1]
 
     def methods(self, instance: Instance) -> set[str]:
         """The methods of an object that are worth running of their own accord.
