@@ -1,10 +1,10 @@
 """`softplace check` on real code: what it finds of the faults that are there, and what it says of code that is right.
 
 The corpus is two manifests, `check_corpus_dev.json` (looked at while the checker is written) and
-`check_corpus_unseen.json` (not looked at): a repository is in the one or the other by a hash of its name. An entry
-names the repository and its commit, the faults in it (rule, file, line, and the other lines that belong to each), and
-uses of softmax that are right, with their place. No code of others is kept here. `--sources DIR --obtain` brings the
-files from where they are published, laid out as
+`check_corpus_unseen.json` (not looked at: who labelled it did not know the checker). What has been measured is seen,
+and goes over to the first. An entry names the repository and its commit, the faults in it (rule, file, line, and the
+other lines that belong to each), and uses of softmax that are right, with their place. No code of others is kept here.
+`--sources DIR --obtain` brings the files from where they are published, laid out as
 
     DIR/dev/OWNER+NAME/...   DIR/unseen/OWNER+NAME/...   DIR/large/NAME/...
 
