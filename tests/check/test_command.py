@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,45 @@ def test_results_are_kept_by_content(command: Command, own_cache: Path) -> None:
     Path("bad.py").write_text(WRONG)
     assert command("check", "--format", "json").out == first
     assert kept.read_bytes() != b"damaged"
+
+
+def test_a_kept_result_is_not_that_of_other_imports(command: Command, own_cache: Path) -> None:
+    # Only main.py is named, but what it imports from beside it is read too.
+    Path("main.py").write_text(
+        "import torch.nn as nn\nfrom model import Net\n\n\ndef step(x, y):\n"
+        "    return nn.CrossEntropyLoss()(Net()(x), y)\n"
+    )
+    model = "import torch.nn as nn\n\n\nclass Net(nn.Module):\n    def forward(self, x):\n        return {}\n"
+    Path("model.py").write_text(model.format("x.relu()"))
+    assert [command("check", "main.py").code for _ in range(2)] == [0, 0]
+    Path("model.py").write_text(model.format("x.softmax(1)"))
+    assert "SP101" in command("check", "main.py").out
+    Path("model").mkdir()
+    Path("model", "__init__.py").write_text(model.format("x"))  # a package is found before a module of its name
+    assert command("check", "main.py").code == 0
+    kept = {each: each.stat().st_mtime_ns for each in own_cache.glob("*.pickle")}
+    assert command("check", "main.py").code == 0
+    assert kept == {each: each.stat().st_mtime_ns for each in own_cache.glob("*.pickle")}
+
+
+def test_results_need_no_home(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("bad.py").write_text(WRONG)
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("SOFTPLACE_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert command("check").code == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there are names of folders any bytes")
+def test_a_working_folder_may_have_any_name(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkdir(b"caf\xe9")
+    monkeypatch.chdir(os.fsdecode(b"caf\xe9"))
+    Path("bad.py").write_text(WRONG)
+    assert command("check").code == 1
 
 
 def test_a_result_that_someone_else_wrote_runs_nothing(own_cache: Path, tmp_path: Path) -> None:

@@ -327,3 +327,15 @@ def test_mutated_sources_never_raise(data: st.DataObject, tmp_path: Path) -> Non
     found = report(tmp_path)
     assert found.files == 1
     assert not any("internal error" in text for text in found.troubles.values())
+
+
+def test_a_flax_model_without_softmax_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(
+        "import flax.linen as nn\nimport optax\n\n\nclass M(nn.Module):\n    @nn.compact\n    def __call__(self, x):\n"
+        "        return nn.Dense(3)(nn.relu(nn.Dense(8)(x)))\n\n\ndef loss_fn(params, x, y):\n"
+        "    logits = M().apply({'params': params}, x)\n"
+        "    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()\n"
+    )
+    found = report(tmp_path)
+    assert found.findings == []
+    assert found.unresolved == []

@@ -36,8 +36,11 @@ class Baseline:
                 if file not in checked and os.path.exists(os.path.join(self.folder, file)):
                     known[name] = count
         data = {"version": VERSION, "findings": dict(sorted(known.items()))}
+        place = Path(os.path.realpath(self.path))
+        scratch = place.with_name(f"{place.name}.{os.getpid()}.part")
         try:
-            Path(self.path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+            scratch.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+            scratch.replace(place)
         except OSError as error:
             raise InputError(
                 f"--baseline {self.path} cannot be written ({error.strerror}). Name a file in a folder that exists."

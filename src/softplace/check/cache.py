@@ -9,8 +9,11 @@ import hashlib
 import os
 import pickle
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from softplace.check.files import Unreadable, read_bytes
 from softplace.check.project import Project
 from softplace.check.report import Report
 
@@ -27,10 +30,18 @@ def folder() -> Path:
     return Path(base or Path.home() / ".cache") / "softplace" / "check"
 
 
+@dataclass(slots=True)
+class Kept:
+    """What a file of the cache holds: a result, and the files beside the named ones that it was made with."""
+
+    report: Report
+    beside: dict[str, str]
+
+
 def fingerprint(project: Project) -> str:
-    """One name for the content of all files and of the checker itself."""
+    """One name for the content of all files, of the checker itself, and of the Python that parses them."""
     digest = hashlib.blake2b(_own_version(), digest_size=20)
-    digest.update(os.getcwd().encode())
+    digest.update(f"{sys.version_info[:2]}\0{project.whole}\0{os.getcwd()}".encode("utf-8", "surrogateescape"))
     for path, shown in project.shown.items():
         content = project.content(path)
         digest.update(f"\0{path}\0{shown}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
@@ -42,6 +53,14 @@ def _own_version() -> bytes:
     here = Path(__file__).parent
     files = sorted(here.rglob("*.py"))
     return "\0".join(f"{each.name} {each.stat().st_mtime_ns} {each.stat().st_size}" for each in files).encode()
+
+
+def content_name(path: str) -> str:
+    """A name for what a file holds; none where there is no file that can be read."""
+    try:
+        return hashlib.blake2b(read_bytes(path), digest_size=20).hexdigest()
+    except Unreadable:
+        return ""
 
 
 class _Reader(pickle.Unpickler):
@@ -59,25 +78,28 @@ class _Reader(pickle.Unpickler):
 
 
 def load(name: str) -> Report | None:
-    """The result of this name, if there is one."""
+    """The result of this name, if there is one, and what it imports from beside the named files is as it was."""
     try:
         with open(folder() / f"{name}.pickle", "rb") as file:
-            report = _Reader(file).load()
+            kept = _Reader(file).load()
+        if isinstance(kept, Kept) and all(content_name(path) == known for path, known in kept.beside.items()):
+            return kept.report
     except Exception:  # a damaged pickle raises anything; it is then made anew
         return None
-    return report if isinstance(report, Report) else None
+    return None
 
 
-def save(name: str, report: Report) -> None:
-    """Keep a result; when that fails, nothing is lost but time."""
+def save(name: str, report: Report, beside: Iterable[str]) -> None:
+    """Keep a result, and which files beside the named ones were looked for; when that fails, only time is lost."""
     try:
         place = folder()
         place.mkdir(parents=True, exist_ok=True)
         scratch = place / f"{name}.{os.getpid()}.part"
-        scratch.write_bytes(pickle.dumps(report, protocol=pickle.HIGHEST_PROTOCOL))
+        kept_with = Kept(report, {path: content_name(path) for path in sorted(beside)})
+        scratch.write_bytes(pickle.dumps(kept_with, protocol=pickle.HIGHEST_PROTOCOL))
         scratch.replace(place / f"{name}.pickle")
         kept = sorted(place.glob("*.pickle"), key=lambda each: each.stat().st_mtime, reverse=True)
         for old in kept[KEPT:]:
             old.unlink(missing_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
         return

@@ -53,7 +53,8 @@ class Run:
         self.settings = settings
         troubles: dict[str, str] = {}
         given = [path for path in paths if path not in on_disk]
-        self.project = Project([*given, *find(on_disk, settings.exclude, troubles)], dict(contents))
+        found = find(on_disk, settings.exclude, troubles)
+        self.project = Project([*given, *found], dict(contents), whole=any(map(os.path.isdir, on_disk)))
         self.project.troubles.update(troubles)
         self.sources = Sources(self.project)
         self.jobs = jobs if jobs is not None else min(os.cpu_count() or 1, MOST_JOBS)
@@ -71,7 +72,7 @@ class Run:
         fixer = Fixer(found.softmaxes, self.sources)
         report = replace(found, findings=[replace(each, fix=fixer.plan(each)) for each in found.findings])
         if cached:
-            results.save(name, report)
+            results.save(name, report, self.project.beside)
         return report
 
     def report(self) -> Report:

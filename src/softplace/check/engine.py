@@ -36,6 +36,7 @@ def check(project: Project, *, jobs: int = 1) -> Report:
         for seen in interpreted(parts([path for path in project.shown if relevance.file(path)]), interpret, jobs):
             events.merge(seen.events)
             project.troubles.update(seen.troubles)
+            project.beside.update(seen.beside)
         return judged(events, project)
     finally:
         sys.setrecursionlimit(before)
@@ -56,7 +57,7 @@ def interpret_part(project: Project, relevance: Relevance, part: list[str]) -> S
         except Exception as error:  # a mistake of the checker itself costs one file, not the run
             shown = project.shown.get(path, path)
             project.troubles[shown] = f"could not be followed (internal error: {type(error).__name__}: {error})."
-    return Seen(interpreter.events.slim(), project.troubles)
+    return Seen(interpreter.events.slim(), project.troubles, project.beside)
 
 
 def judged(events: Events, project: Project) -> Report:

@@ -157,7 +157,7 @@ class Operations(Shapes):
                 self.use(given, "repaired", site)
             if name.startswith("cl") and name not in ("clone",):
                 return given.tagged("guarded")
-            return given
+            return given.tagged("array") if name == "numpy" else given
         if name in RESHAPED:
             return self.reshaped(name, given, arguments, keywords)
         if name in MIXING:
@@ -198,7 +198,8 @@ class Operations(Shapes):
         if dim is None and package in ("jax", "tensorflow", "keras", "flax"):
             dim = Constant(-1)
         unsure = "**" in keywords or package != "torch"
-        return self.normalise(name, given, dim, site, None, keywords, implicit=info.implicit and not unsure)
+        result = self.normalise(name, given, dim, site, None, keywords, implicit=info.implicit and not unsure)
+        return result.tagged("array") if package in _ARRAYS else result
 
     def activated(self, name: str, given: Tensor, site: Site) -> Tensor:
         """An elementwise activation."""
@@ -248,9 +249,7 @@ class Operations(Shapes):
     def maximum(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         source = given if isinstance(given, Tensor) else Tensor(Kind.UNKNOWN)
         dims = [each for each in arguments[1:] if integer(each) is not None]
-        if dims or keywords.keys() & {"dim", "axis"}:
-            if "axis" in keywords:
-                return Tensor(Kind.MAXIMUM)
+        if (dims or "dim" in keywords) and "array" not in source.tags:
             self.use(given, "argmax", site)
             picked = source.tagged("of maximum") if source.origin is not None else Tensor(Kind.MAXIMUM)
             return Items((picked, Tensor(Kind.INDICES)))
@@ -263,6 +262,7 @@ class Operations(Shapes):
         return Tensor(Kind.UNKNOWN, tags=tags | {"negative"})
 
     def largest(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
+        self.use(given, "value", site)
         return Tensor(Kind.MAXIMUM)
 
     def top(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
@@ -563,6 +563,8 @@ _BOUNDING = {
     "vector_norm": "norm",
     "normalize": "unit",
 }
+_ARRAYS = frozenset(["scipy", "jax", "flax"])
+"""Their `max` gives no positions."""
 _BY_ROW = frozenset(["gather", "max", "argmax", "topk"])
 """Take one or some of each row, when told so."""
 _HEAD_SIZES = frozenset(["dk", "d_k", "head_dim", "dim_head", "head_size", "d_head", "dim_per_head"])

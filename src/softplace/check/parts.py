@@ -29,10 +29,11 @@ RUN_OF_FILES = 16
 
 @dataclass(slots=True)
 class Seen:
-    """What a part of a project gave: its events, and what went wrong with files."""
+    """What a part of a project gave: its events, what went wrong with files, and what was looked for beside them."""
 
     events: list[Event] = field(default_factory=list)
     troubles: dict[str, str] = field(default_factory=dict)
+    beside: dict[str, bool] = field(default_factory=dict)
 
 
 Interpret = Callable[[list[str]], Seen]

@@ -31,9 +31,14 @@ class Module:
 
 
 class Project:
-    """All files, by absolute path; `shown` gives the path that the user typed."""
+    """All files, by absolute path; `shown` gives the path that the user typed.
 
-    def __init__(self, paths: list[str], contents: dict[str, bytes] | None = None) -> None:
+    `whole`: folders were named, so that what is not listed of them was left out. Where only files were named, what
+    they import is looked for everywhere around them.
+    """
+
+    def __init__(self, paths: list[str], contents: dict[str, bytes] | None = None, *, whole: bool = True) -> None:
+        self.whole = whole
         self.shown: dict[str, str] = {os.path.abspath(path): path for path in paths}
         self.contents = contents or {}
         self.troubles: dict[str, str] = {}
@@ -41,7 +46,8 @@ class Project:
         self.folders: set[str] = set()
         self.homes: dict[str, set[str]] = defaultdict(set)
         self._resolved: dict[tuple[str, str], str | None] = {}
-        self._probed: dict[str, bool] = {}
+        self.beside: dict[str, bool] = {}
+        """Of files beside the listed ones that an import may mean, whether they exist."""
         for path in self.shown:
             folder = os.path.dirname(path)
             stem = os.path.basename(path)[:-3]
@@ -98,11 +104,12 @@ class Project:
         """Whether a file is of the project: listed, or beside a listed one."""
         if path in self.shown:
             return True
-        if path not in self._probed:
-            # A folder above what the user named belongs to the project too, but is only looked at when it is imported.
-            above = not os.path.dirname(path).startswith(self.root + os.sep)
-            self._probed[path] = above and "site-packages" not in path and os.path.isfile(path)
-        return self._probed[path]
+        # A folder above what the user named belongs to the project too, but is only looked at when it is imported.
+        if "site-packages" in path or (self.whole and os.path.dirname(path).startswith(self.root + os.sep)):
+            return False
+        if path not in self.beside:
+            self.beside[path] = os.path.isfile(path)
+        return self.beside[path]
 
     def resolve(self, importer: Module, dotted: str, level: int) -> Module | None:
         """The module that an import in a file means (`level`: its leading dots); None when it is an outside one."""

@@ -137,7 +137,7 @@ class Relevance:
         if self._judge(function.node, function.module)[1]:
             return True
         owner = function.owner
-        if "regist" in function.scope.lower():
+        if "compact" in function.decorators or "regist" in function.scope.lower():  # flax builds its layers there
             return True
         if owner is not None and function.scope.endswith((".forward", ".__call__", ".call", ".__init__")):
             receiver = arguments[0] if arguments else None
