@@ -37,6 +37,7 @@ from softplace.check.values import (
     Value,
     constant,
     integer,
+    is_parameter,
     join,
     options,
     row,
@@ -320,7 +321,7 @@ class Expressions(Comprehensions):
             found = value.cls.find("__getitem__")
             if isinstance(found, Function) and self.is_module(value.cls):
                 return self.call_function(found, [value, index], {}, site)
-        return UNKNOWN
+        return value if is_parameter(value) and not isinstance(constant(index), str) else UNKNOWN
 
     def binary(self, node: ast.BinOp, frame: Frame) -> Value:
         left, right = self.evaluate(node.left, frame), self.evaluate(node.right, frame)

@@ -11,6 +11,7 @@ from softplace.check.names import (
 )
 from softplace.check.operations import Operations
 from softplace.check.values import (
+    NONE,
     UNKNOWN,
     Bound,
     Chain,
@@ -36,7 +37,19 @@ _CRITERION_WORDS = ("criterion", "loss_fn", "loss_func", "loss", "loss_function"
 FUNCTIONAL_LAYERS = frozenset(["dense", "conv1d", "conv2d", "conv3d", "fully_connected", "linear"])
 """Layers of TensorFlow 1 that are functions of `tf.layers`, `tf.contrib.layers` and the like."""
 _SKORCH = tuple(f"NeuralNet{kind}" for kind in ("", "Classifier", "BinaryClassifier", "Regressor"))
+_SEVERAL_OUTPUTS = frozenset(["detection", "segmentation", "video", "optical_flow", "inception_v3", "googlenet"])
 _MODEL_WORDS = ("model", "module", "network", "net")
+
+
+def class_scores(called: LibraryObject, keywords: dict[str, Value]) -> Value | None:
+    """What a classifier of transformers or torchvision gives: scores of shape (batch, classes)."""
+    words = called.name.split(".")
+    scores = Tensor(Kind.RAW, rank=2, tags=frozenset({"batched"}))
+    if words[0] == "transformers" and words[1].endswith(("ForSequenceClassification", "ForImageClassification")):
+        first = {} if keywords.get("labels", NONE) is not NONE else {0: scores}
+        return Entries({"logits": scores, **first}, UNKNOWN)
+    of_classes = words[:2] == ["torchvision", "models"] and len(words) == 3 and words[2] not in _SEVERAL_OUTPUTS
+    return scores if of_classes else None
 
 
 class Frameworks(Operations):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from softplace.check.events import Constructed, Normalised
-from softplace.check.frameworks import FUNCTIONAL_LAYERS, Frameworks, is_skorch
+from softplace.check.frameworks import FUNCTIONAL_LAYERS, Frameworks, class_scores, is_skorch
 from softplace.check.losses import LOSSES
 from softplace.check.names import (
     ACTIVATIONS,
@@ -347,7 +347,7 @@ class LibraryCalls(Frameworks):
                 return self.call(value.attributes["[]"], [Tensor(Kind.RAW)], {}, site)
         for value in (*arguments, *keywords.values()):
             self.escape(value, site)
-        return Unknown(f"the output of {called.name}")
+        return class_scores(called, keywords) or Unknown(f"the output of {called.name}")
 
     def layer(self, last: str, called: LibraryObject, given: Value, arguments: list[Value], site: Site) -> Value:
         """A layer of torch.nn."""

@@ -38,12 +38,14 @@ from softplace.check.values import (
     Value,
     constant,
     integer,
+    is_parameter,
+    is_query,
     join,
     options,
     row,
     tensors,
 )
-from softplace.check.words import words_of
+from softplace.check.words import is_head_size, words_of
 
 _ARITHMETIC: dict[str, type[ast.operator]] = {
     "mul": ast.Mult,
@@ -229,7 +231,7 @@ class Operations(Shapes):
             safe = given.tags & {"shifted", "negative", "guarded", "logsumexp", "bounded"}
             return Tensor(Kind.EXPONENTIAL, rank=given.rank, tags=frozenset({"shifted"}) if safe else NO_TAGS)
         # What a function gave that was not followed may be shifted.
-        given_away = isinstance(given, Unknown) and not given.reason.startswith("parameter")
+        given_away = isinstance(given, Unknown) and not is_parameter(given)
         return Tensor(Kind.EXPONENTIAL, tags=frozenset({"shifted"}) if given_away else NO_TAGS)
 
     def total(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
@@ -238,7 +240,7 @@ class Operations(Shapes):
             by_hand = bool(parts) and all(each.kind == Kind.EXPONENTIAL for each in parts)
             return Tensor(Kind.EXPONENTIAL_SUM, tags=parts[0].tags) if by_hand else Tensor(Kind.UNKNOWN)
         if not isinstance(given, Tensor):
-            return UNKNOWN
+            return given if is_parameter(given) else UNKNOWN
         if given.kind == Kind.EXPONENTIAL:
             return Tensor(Kind.EXPONENTIAL_SUM, tags=given.tags)
         if given.kind in NORMALISED:
@@ -303,7 +305,7 @@ class Operations(Shapes):
             if flat and all(fact in self.tensor(each).tags for each in flat):
                 tags.add("norm" if fact == "norm" else "bounded")  # a product of units is a cosine
         projected = all("projected" in self.tensor(each).tags for each in flat)
-        if tags & {"product"} and (projected or any(map(_is_query, flat))):
+        if tags & {"product"} and (projected or any(map(is_query, flat))):
             tags.add("of projections")
         path = next((t.path for each in flat for t in tensors(each, 1) if "whole" in t.tags), ())
         return Tensor(Kind.RAW, tags=frozenset(tags), path=path)
@@ -429,7 +431,7 @@ class Operations(Shapes):
             if base.kind not in NORMALISED:
                 whole = {"whole"} if "whole root" in other.tags else set()
                 return base.but(tags=base.tags | {"scaled"} | whole, path=(site,) if whole else base.path)
-        if kind is ast.Div and one is not None and "product" in one.tags and _is_head_size(right_node):
+        if kind is ast.Div and one is not None and "product" in one.tags and is_head_size(right_node):
             return one.but(tags=one.tags | {"scaled", "by size"}, path=(site,))
         if kind is ast.Div and one is not None and other is not None and "norm" in other.tags:
             return one.but(tags=one.tags | {"scaled", "unit", "bounded"}) if one.kind not in NORMALISED else one
@@ -484,6 +486,8 @@ class Operations(Shapes):
         result = self.scored(kind, one, other, right, left_node if one is None else right_node)
         factor = constant(left if one is None else right)
         is_factor = kind in (ast.Mult, ast.Div) and isinstance(factor, int | float)
+        if kind is ast.Mult and is_factor and 0 < factor < _SMALL and "mask" in (one or other or result).tags:
+            return result.tagged("tiny")  # (probabilities == 0) * 1e-8
         return result.tagged("negative") if is_factor and factor < 0 else result
 
     def scored(
@@ -501,6 +505,8 @@ class Operations(Shapes):
             kept = "mask" in words_of(node) or any("mask" in each.tags for each in present)
             kept = kept or isinstance(right, Constant)
             return Tensor(Kind.EXPONENTIAL if kept else Kind.UNKNOWN, tags=found.tags)
+        if kinds == {Kind.EXPONENTIAL_SUM} and kind is ast.Add and len(present) == 1:
+            return present[0]  # a guard, or an option of its own with score 0
         if kind in (ast.Div, ast.Mult) and tags & {"product", "projected"}:
             tags = tags | {"scaled"}
         if kind in (ast.Div, ast.Mult) and len(present) == 1:
@@ -527,6 +533,8 @@ def _weighed(
 ) -> Tensor | None:
     """A sum of probabilities, or a share of one, as of several networks: their kind stays, their sum may not."""
     if kind is ast.Add and one is not None and other is not None:
+        if one.kind in NORMALISED and "tiny" in other.tags:
+            return one.tagged("guarded")
         both = one.kind == other.kind == Kind.PROBABILITIES
         return one.but(tags=one.tags | {"averaged"}) if both else None
     given, factor = (one, constant(right)) if one is not None else (other, constant(left))
@@ -534,18 +542,6 @@ def _weighed(
     if given is not None and given.kind == Kind.PROBABILITIES and share:
         return given.but(tags=given.tags | {"averaged"})
     return None
-
-
-def _is_head_size(node: ast.expr | None) -> bool:
-    """Whether an expression is the size of a head by its name: its root is meant where scores are divided by it."""
-    return isinstance(node, ast.Name | ast.Attribute) and words_of(node).split()[-1] in _HEAD_SIZES
-
-
-def _is_query(value: Value) -> bool:
-    """Whether a value is a parameter that is named as the query of attention."""
-    if not isinstance(value, Unknown):
-        return False
-    return value.reason.lower() in ("parameter 'q'", "parameter 'query'", "parameter 'queries'")
 
 
 def _first(keywords: dict[str, Value]) -> Value:
@@ -565,9 +561,10 @@ _BOUNDING = {
 }
 _ARRAYS = frozenset(["scipy", "jax", "flax"])
 """Their `max` gives no positions."""
+_SMALL = 1e-3
+"""Less, added where probabilities are zero, is a guard."""
 _BY_ROW = frozenset(["gather", "max", "argmax", "topk"])
 """Take one or some of each row, when told so."""
-_HEAD_SIZES = frozenset(["dk", "d_k", "head_dim", "dim_head", "head_size", "d_head", "dim_per_head"])
 _USES: dict[type[ast.operator], str] = {
     ast.Mult: "multiplied",
     ast.Add: "added",

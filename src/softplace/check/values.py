@@ -476,3 +476,15 @@ def integer(value: Value | None) -> int | None:
     """The whole number that a value is, if it is one."""
     found = constant(value)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def is_parameter(value: Value) -> bool:
+    """Whether a value is what an unknown caller gave, or a part or a sum of it."""
+    return isinstance(value, Unknown) and value.reason.startswith("parameter")
+
+
+def is_query(value: Value) -> bool:
+    """Whether a value is a parameter that is named as the query of attention."""
+    if not isinstance(value, Unknown):
+        return False
+    return value.reason.lower() in ("parameter 'q'", "parameter 'query'", "parameter 'queries'")

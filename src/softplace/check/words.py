@@ -22,3 +22,11 @@ def words_of(node: ast.expr | None) -> str:
     if isinstance(node, ast.BinOp):
         return f"{words_of(node.left)} {words_of(node.right)}"
     return ""
+
+
+_HEAD_SIZES = frozenset(["dk", "d_k", "head_dim", "dim_head", "head_size", "d_head", "dim_per_head"])
+
+
+def is_head_size(node: ast.expr | None) -> bool:
+    """Whether an expression is the size of a head by its name: its root is meant where scores are divided by it."""
+    return isinstance(node, ast.Name | ast.Attribute) and words_of(node).split()[-1] in _HEAD_SIZES

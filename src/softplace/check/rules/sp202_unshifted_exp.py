@@ -37,7 +37,7 @@ def _find(context: Context) -> Iterator[Finding]:
     safe = {
         event.site
         for event in context.events.divisions.values()
-        if event.shifted and "softmax" not in event.site.scope.rsplit(".", 1)[-1].lower()
+        if event.shifted and "softmax" not in event.site.scope.lower()
     }
     for event in context.events.divisions.values():
         if "sinkhorn" in event.site.scope.lower():
