@@ -391,7 +391,7 @@ class LibraryCalls(Frameworks):
                 for option in options(given)
             ])  # fmt: skip
         if last.lower() in ACTIVATIONS or "Norm" in last or "Pool" in last:
-            self.use(given, "activation", site)
+            self.use(given, "linear" if "Norm" in last else "activation", site)
             tags = source.tags & {"batched"} | ({"batched"} if last.startswith("BatchNorm") else set())
             return Tensor(Kind.RAW, rank=source.rank, sizes=source.sizes, tags=tags)
         if last in ("CosineSimilarity", "PairwiseDistance"):

@@ -251,7 +251,7 @@ class Operations(Shapes):
     def maximum(self, given: Value, arguments: list[Value], keywords: dict[str, Value], site: Site) -> Value:
         source = given if isinstance(given, Tensor) else Tensor(Kind.UNKNOWN)
         dims = [each for each in arguments[1:] if integer(each) is not None]
-        if (dims or "dim" in keywords) and "array" not in source.tags:
+        if (dims or "dim" in keywords or ("axis" in keywords and source.origin)) and "array" not in source.tags:
             self.use(given, "argmax", site)
             picked = source.tagged("of maximum") if source.origin is not None else Tensor(Kind.MAXIMUM)
             return Items((picked, Tensor(Kind.INDICES)))
