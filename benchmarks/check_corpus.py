@@ -10,8 +10,8 @@ other lines that belong to each), and uses of softmax that are right, with their
 
 and `--sources DIR` measures: recall per rule, right uses that are flagged, places that agree, findings that are neither
 (to be judged by a person, `--list`), and files per second. `--large` adds well-kept code bases of other people: what is
-reported at warning level or above per 50,000 lines, and seconds, cold and warm, beside ruff and torchfix where they are
-installed. Cells of notebooks count from 1, and lines from the start of their cell. Exit code 1 where an aim is missed.
+reported at warning level or above per 50,000 lines, and seconds, cold and warm. Cells of notebooks count from 1, and
+lines from the start of their cell. Exit code 1 where an aim is missed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -253,7 +253,7 @@ def report(part: str, tally: Tally, listed: bool) -> bool:
 
 
 def large(folder: Path, listed: bool) -> bool:
-    """The well-kept code bases: findings per 50,000 lines, and seconds beside other linters; whether the aim is met."""
+    """The well-kept code bases: findings per 50,000 lines, and seconds; whether the aim is met."""
     met = True
     for base in manifest("dev")["large"]:
         here = folder / "large" / base["name"]
@@ -275,29 +275,12 @@ def large(folder: Path, listed: bool) -> bool:
             end="",
         )
         print(f"true ones apart)  {dict(Counter(finding['code'] for finding in serious))}")
-        print(f"  softplace check {cold:.2f} s cold ({len(files) / cold:.0f} files/s), {warm:.2f} s warm", end="")
-        print("".join(f"; {name} {seconds:.2f} s" for name, seconds in peers(here)))
+        print(f"  softplace check {cold:.2f} s cold ({len(files) / cold:.0f} files/s), {warm:.2f} s warm")
         if listed:
             print(
                 *(f"  {finding['code']} {where(finding)}  {finding['message'][:120]}" for finding in serious), sep="\n"
             )
     return met
-
-
-def peers(folder: Path) -> Iterator[tuple[str, float]]:
-    """Seconds of other linters on a folder; none of them has a rule on softmax."""
-    commands = {
-        "ruff": ("check", "--isolated", "--no-cache", "--quiet", "--exit-zero", "."),
-        "torchfix": ("--select", "ALL", "."),
-    }
-    for name, options in commands.items():
-        program = shutil.which(
-            name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-        )
-        if program:
-            start = time.perf_counter()
-            subprocess.run([program, *options], cwd=folder, capture_output=True, check=False)
-            yield name, time.perf_counter() - start
 
 
 def obtain(folder: Path, origin: str) -> bool:
